@@ -1,0 +1,1 @@
+"""How AWS is spoken to: clients, retries, table definitions."""

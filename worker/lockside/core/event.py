@@ -1,0 +1,101 @@
+"""What a change means, in the field's words, and the vocabulary of all event types and flags."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lockside.core.entity import EntityKey, Kind
+from lockside.core.row import Authenticated, LockRow, SessionRow
+
+EventType = Literal[
+    "lock.acquired",
+    "lock.released",
+    "lock.taken_over",
+    "lock.transferred",
+    "lock.changed",
+    "lock.deleted",
+    "lock.purged",
+    "lock.renewed",
+    "session.started",
+    "session.authenticated",
+    "session.deauthenticated",
+    "session.refreshed",
+    "session.changed",
+    "session.ended",
+    "session.purged",
+    "stream.undecodable",
+]
+"""Events of change records."""
+
+ObserverType = Literal[
+    "lock.expired",
+    "lock.revived",
+    "session.expired",
+    "session.revived",
+    "stream.gap",
+    "worker.started",
+    "worker.stopped",
+]
+"""Events of observer records: what no single change can tell."""
+
+Certainty = Literal["certain", "inferred", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What one change means.
+
+    `recorded` is false for what is only counted: renewals and refreshes that change nothing an auditor asks for.
+    `actor` and `previous_actor` are in clear here; how they stand in a record is the recipe's business.
+    """
+
+    type: EventType
+    kind: Kind
+    key: EntityKey
+    recorded: bool
+    actor: str | None
+    previous_actor: str | None
+    flags: tuple[str, ...]
+    certainty: Certainty
+    reason: str | None
+    authenticated: Authenticated | None
+    before: LockRow | SessionRow | None
+    after: LockRow | SessionRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """One held lock or live session, as the row of its last change has it.
+
+    `due_from_start` is false for a row born expired: nothing is armed for it.
+    """
+
+    kind: Kind
+    key: EntityKey
+    actor: str | None
+    version: str | None
+    lease_ms: int | None
+    deadline_ms: int | None
+    grace_ms: int
+    created_ms: int
+    armed: bool
+
+    @property
+    def identity(self) -> str:
+        """What makes a lapse of this hold one and the same, whoever declares it: the version, else the deadline."""
+        return self.version if self.version is not None and self.deadline_ms is None else f"deadline {self.deadline_ms}"
+
+
+@dataclass(frozen=True, slots=True)
+class Interpretation:
+    """All that one change says.
+
+    `event` is None where there is nothing to tell, and `reason` then says why. `before` and `after` are the holds on
+    either side. `lapse_via` says that this change stands in for the verification read (law 5): a takeover under a
+    relative lease, or a TTL removal.
+    """
+
+    event: Event | None
+    reason: str
+    before: Hold | None
+    after: Hold | None
+    lapse_via: Literal["takeover", "ttl"] | None = None

@@ -1,0 +1,75 @@
+"""Names of metrics and log keys, and the small protocol through which any part reports.
+
+One list, so that a typo is a type error and the documentation can be checked against it.
+"""
+
+from typing import Final, Literal, Protocol
+
+Counter = Literal[
+    "records",  # stream records consumed, by table
+    "events",  # events interpreted, by type
+    "written",  # audit records acknowledged, by log kind (change, observer)
+    "retries",  # calls tried again, by operation
+    "undecodable",  # records that became stream.undecodable, by code
+    "unclaimed",  # records no layout claimed, by table
+    "lapses",  # lapses declared, by via
+    "verifications",  # verification reads, by verdict
+    "checkpoints",  # checkpoints written
+]
+Gauge = Literal[
+    "lag_seconds",  # now minus the newest consumed record's creation time, by table and shard
+    "oldest_unwritten_seconds",  # age of the oldest change read and not yet acknowledged, by table and shard
+    "live_deadlines",  # deadlines armed
+    "shards_open",  # shards being read
+]
+Timing = Literal[
+    "batch_seconds",  # one batch, from decode to acknowledgement
+    "delay_seconds",  # from a change's creation to its record's acknowledgement
+    "lapse_delay_seconds",  # from the legal instant to the declaration
+]
+
+TABLE: Final = "table"
+SHARD: Final = "shard"
+SOURCE: Final = "source"
+COUNT: Final = "count"
+WRITTEN: Final = "written"
+EVENT: Final = "event_type"
+REASON: Final = "reason"
+CODE: Final = "code"
+SEQUENCE: Final = "sequence_number"
+SECONDS: Final = "seconds"
+ATTEMPT: Final = "attempt"
+ERROR: Final = "error"
+OPERATION: Final = "operation"
+LOG: Final = "audit_log"
+RECIPE: Final = "recipe"
+APPLICATION: Final = "application"
+
+
+class Meter(Protocol):
+    """Where numbers go."""
+
+    def count(self, name: Counter, by: int = 1, **labels: str) -> None:
+        """Add to a counter."""
+        ...
+
+    def gauge(self, name: Gauge, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        ...
+
+    def timing(self, name: Timing, seconds: float) -> None:
+        """Observe a duration."""
+        ...
+
+
+class NoMeter:
+    """A meter that keeps nothing, for uses without one."""
+
+    def count(self, name: Counter, by: int = 1, **labels: str) -> None:
+        """Keep nothing."""
+
+    def gauge(self, name: Gauge, value: float, **labels: str) -> None:
+        """Keep nothing."""
+
+    def timing(self, name: Timing, seconds: float) -> None:
+        """Keep nothing."""

@@ -1,0 +1,61 @@
+"""Every error Lockside raises on purpose.
+
+LocksideError
+├── UsageError            wrong use or set-up; the message names the field, the value and the way out (exit 2)
+│   ├── ConfigError       the settings do not hold together
+│   ├── LayoutError       a layout is unknown or badly written
+│   └── SetupError        a table, a stream, credentials or an endpoint is not as the worker needs it
+├── NotFoundOutError      the answer could not be found out (exit 3)
+├── WireFaultError        one stream record cannot be understood; carries a reason code and never its contents
+├── FaultyPageError       a page held a record without a usable sequence number; nothing on it may be passed over
+├── StoppedError          a shutdown ended a wait
+└── FencedError           another owner has taken over; nothing more may be written
+"""
+
+
+class LocksideError(Exception):
+    """The root of every error Lockside raises on purpose."""
+
+
+class UsageError(LocksideError):
+    """Wrong use or set-up. Its text says what is wrong and the way out; it never holds a secret."""
+
+
+class ConfigError(UsageError):
+    """The settings do not hold together; the text lists every fault found."""
+
+
+class LayoutError(UsageError):
+    """A layout is unknown or badly written."""
+
+
+class SetupError(UsageError):
+    """A table, a stream, credentials or an endpoint is not as the worker needs it."""
+
+
+class NotFoundOutError(LocksideError):
+    """The answer could not be found out, for example because an endpoint did not reply."""
+
+
+class WireFaultError(LocksideError):
+    """A stream record, or a part of one, cannot be understood.
+
+    `code` is a fixed word that says why; the contents never enter the message.
+    """
+
+    def __init__(self, code: str) -> None:
+        """Keep the reason code, which is also the whole message."""
+        super().__init__(code)
+        self.code = code
+
+
+class FaultyPageError(LocksideError):
+    """A record without a usable sequence number: read the page again, then halt the shard."""
+
+
+class StoppedError(LocksideError):
+    """A shutdown was asked for while waiting; what was not acknowledged is not done."""
+
+
+class FencedError(LocksideError):
+    """Another owner has taken over this shard or application."""
