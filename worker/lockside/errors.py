@@ -8,6 +8,7 @@ LocksideError
 ├── NotFoundOutError      the answer could not be found out (exit 3)
 ├── WireFaultError        one stream record cannot be understood; carries a reason code and never its contents
 ├── FaultyPageError       a page held a record without a usable sequence number; nothing on it may be passed over
+├── StreamLostError       the stream no longer holds what comes next of a shard
 ├── StoppedError          a shutdown ended a wait
 └── FencedError           another owner has taken over; nothing more may be written
 """
@@ -51,6 +52,10 @@ class WireFaultError(LocksideError):
 
 class FaultyPageError(LocksideError):
     """A record without a usable sequence number: read the page again, then halt the shard."""
+
+
+class StreamLostError(LocksideError):
+    """The stream no longer holds what comes next of a shard: it was trimmed before it was read."""
 
 
 class StoppedError(LocksideError):

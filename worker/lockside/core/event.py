@@ -66,7 +66,7 @@ class Event:
 class Hold:
     """One held lock or live session, as the row of its last change has it.
 
-    `due_from_start` is false for a row born expired: nothing is armed for it.
+    `armed` is false for a row without a deadline, or born expired. `created_ms` is that of the last change.
     """
 
     kind: Kind
@@ -81,8 +81,10 @@ class Hold:
 
     @property
     def identity(self) -> str:
-        """What makes a lapse of this hold one and the same, whoever declares it: the version, else the deadline."""
-        return self.version if self.version is not None and self.deadline_ms is None else f"deadline {self.deadline_ms}"
+        """What makes a lapse of this hold one and the same, whoever declares it: its deadline, else its version."""
+        if self.deadline_ms is not None:
+            return f"deadline {self.deadline_ms}"
+        return f"created {self.created_ms}" if self.version is None else f"version {self.version}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,19 +8,16 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from lockside.core.change import ShardRef
+from lockside.core.deadlines import Declared, Timer
+from lockside.core.attributes import Image
+from lockside.core.entity import EntityKey
 from lockside.core.event import Hold
+from lockside.core.lapse import Verdict
 from lockside.core.log import LogHead, Placed
+from lockside.core.now import Now
 from lockside.core.recipe import Source
 
 StartMode = Literal["TRIM_HORIZON", "LATEST"]
-
-
-@dataclass(frozen=True, slots=True)
-class Now:
-    """One reading of both clocks, in milliseconds: the wall's epoch time, and one that never steps."""
-
-    wall_ms: int
-    mono_ms: int
 
 
 class Clock(Protocol):
@@ -112,10 +109,66 @@ class LiveIndex(Protocol):
 class RowReader(Protocol):
     """Strongly consistent reads of a source's rows, for verification (law 5)."""
 
-    def read(self, source: Source, holds: Sequence[Hold]) -> Mapping[Hold, Mapping[str, Any] | None]:
-        """Read each hold's row; a hold left out of the answer was not read and stays due."""
+    def read(self, source: Source, keys: Sequence[EntityKey]) -> Mapping[EntityKey, Image | None]:
+        """Read each row once, all reads begun after the call; a key left out of the answer was not read."""
+        ...
+
+
+class Lapses(Protocol):
+    """Proves and declares lapses, each once (law 5). Retries by itself, or raises StoppedError."""
+
+    def test(self, shard: ShardRef, timers: Sequence[Timer], after: int | None) -> Sequence[tuple[Timer, Verdict | None]]:
+        """Verify due timers by a consistent read and declare what lapsed; None for a row that was not read."""
+        ...
+
+    def declare(self, shard: ShardRef, lapse: Declared, source_id: str, via: str, after: int | None) -> None:
+        """Declare a lapse that a change itself proves."""
+        ...
+
+    def revive(self, shard: ShardRef, lapse: Declared, source_id: str, after: int) -> None:
+        """Record that the same owner wrote again after its lapse was declared."""
         ...
 
 
 Announce = Callable[[Sequence[Mapping[str, Any]]], None]
 """Told of acknowledged CloudEvents, in order; for a terminal. Must not block or raise."""
+
+
+class Processor(Protocol):
+    """What consumes one shard: the five verbs of KCL and `flush`. Called from one thread at a time.
+
+    An engine calls `initialize` first and once. At a shard's end it goes `shard_ended`, `flush`, checkpoint, finished
+    marker; on shutdown `shutdown_requested`, `flush`, checkpoint. After `lease_lost` nothing more is called.
+    """
+
+    def initialize(self, shard: ShardRef, position: int | None) -> None:
+        """Begin a shard after `position`, its checkpoint; None if it has none."""
+        ...
+
+    def process_records(self, records: Sequence[Mapping[str, Any]], *, caught_up: bool) -> None:
+        """Consume raw GetRecords records, in order; returns when their records are acknowledged.
+
+        An empty batch is a tick. Raises FaultyPageError before anything of a faulty page is consumed, StoppedError when
+        shutdown ended a wait, and anything else to halt the shard.
+        """
+        ...
+
+    def flush(self) -> int | None:
+        """Write the head; return the sequence number of the last consumed change, which may now be checkpointed."""
+        ...
+
+    def lease_lost(self) -> None:
+        """Stop at once and write nothing more: the shard is another worker's, or was halted."""
+        ...
+
+    def shard_ended(self) -> None:
+        """Learn that no more changes will come; `flush` follows."""
+        ...
+
+    def shutdown_requested(self) -> None:
+        """Learn that the worker stops; `flush` follows."""
+        ...
+
+
+ProcessorFactory = Callable[[ShardRef], Processor]
+"""Makes a shard's processor without I/O; `initialize` does what takes time."""

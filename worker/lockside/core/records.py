@@ -1,9 +1,28 @@
 """From an event to the bytes that are kept: RFC 8785 JSON of a CloudEvents 1.0 event.
 
-Nothing here depends on a clock, a host, a batch or what came before (law 2).
+Nothing here depends on a clock, a host, a batch or what came before (law 2). What may stand in a record is listed here,
+never what may not (law 7). Text is bounded, so that a record stays far below 64 KiB.
 """
 
+import hashlib
+import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import rfc8785
+from ulid import ULID
+
+from lockside.core import locks, sessions
+from lockside.core.change import Change, ShardRef, padded
+from lockside.core.entity import EntityKey, Key, Keys, bounded, bounded_canonical, display_name, pseudonym
+from lockside.core.event import Event
+from lockside.core.recipe import Recipe, Source
+from lockside.core.row import LockRow, SessionRow
+
+TYPE_PREFIX: Final = "dev.lockside."
+TYPE_SUFFIX: Final = ".v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +41,198 @@ class ChangeRecord:
     position: int
     actor: str | None
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How an entity and the people in it stand in records: in clear where the source allows it, else as pseudonyms."""
+
+    source_id: str
+    kind: str
+    pseudonymise: tuple[str, ...]
+    key: Key
+
+    @classmethod
+    def of(cls, source: Source, keys: Keys) -> "Naming":
+        """Take what a source says."""
+        return cls(source.id, source.kind, source.recipe.pseudonymise, keys.entity)
+
+    def entity_id(self, key: EntityKey) -> str:
+        """Identify an entity across all sources: the source and its canonical key, a session's as its pseudonym."""
+        hidden = self.kind == "session" or "name" in self.pseudonymise
+        return f"{self.source_id}:{self._pseudonym_of(key) if hidden else bounded_canonical(key)}"
+
+    def name(self, key: EntityKey, default_sort: str | None) -> str:
+        """Name an entity for people; a session is always its pseudonym."""
+        if self.kind == "session" or "name" in self.pseudonymise:
+            return self._pseudonym_of(key)
+        return display_name(key, default_sort)
+
+    def actor(self, actor: str | None) -> str | None:
+        """Spell a lock's owner or a session's user."""
+        if actor is None:
+            return None
+        hidden = "principal" if self.kind == "session" else "owner"
+        return pseudonym(self.key, hidden, actor) if hidden in self.pseudonymise else bounded(actor)
+
+    def version(self, version: str | None) -> str | None:
+        """Stand for a lock's version, which lets its bearer act on the lock."""
+        return None if version is None else pseudonym(self.key, "version", version)
+
+    def _pseudonym_of(self, key: EntityKey) -> str:
+        return pseudonym(self.key, self.kind, key.canonical)
+
+
+def change_record(event: Event, change: Change, source: Source, keys: Keys, default_sort: str | None) -> ChangeRecord:
+    """Build the record of a change's event."""
+    naming = Naming.of(source, keys)
+    actor = naming.actor(event.actor)
+    entity = {"kind": event.kind, "id": naming.entity_id(event.key), "name": naming.name(event.key, default_sort)}
+    data = {
+        **_common(change.shard, change.sequence_number, source.recipe),
+        "operation": change.operation,
+        "entity": entity,
+        "actor": actor,
+        "previous_actor": naming.actor(event.previous_actor),
+        "flags": list(event.flags),
+        "certainty": event.certainty,
+        "reason": event.reason,
+        "by_ttl": change.by_ttl,
+        "before_hash": _image_hash(event.before, source.recipe, keys.image),
+        "after_hash": _image_hash(event.after, source.recipe, keys.image),
+        "image_key": keys.image.id,
+        **_row_facts(event, naming),
+    }
+    return _record(
+        type_=event.type,
+        entity_id=entity["id"],
+        subject=f"{event.kind}/{entity['name']}",
+        data=data,
+        shard=change.shard,
+        position=change.sequence_number,
+        time_ms=change.created_ms,
+        actor=actor,
+    )
+
+
+def undecodable_record(
+    shard: ShardRef, position: int, code: str, source: Source, keys: Keys, salvaged: tuple[EntityKey | None, int | None]
+) -> ChangeRecord:
+    """Build the record of a change that could not be understood: its place, the reason, a keyed digest of its key."""
+    key, created_ms = salvaged
+    data = {
+        **_common(shard, position, source.recipe),
+        "reason": code,
+        "key_digest": None if key is None else pseudonym(keys.entity, source.kind, key.canonical),
+        "certainty": "unknown",
+        "flags": [],
+    }
+    return _record(
+        type_="stream.undecodable",
+        entity_id=f"{source.id}:stream:{shard.shard_id}",
+        subject=f"stream/{shard.table}/{shard.shard_id}",
+        data=data,
+        shard=shard,
+        position=position,
+        time_ms=created_ms or 0,
+        actor=None,
+    )
+
+
+def rfc3339(epoch_ms: int) -> str:
+    """Spell an instant in UTC with milliseconds."""
+    try:
+        moment = datetime.fromtimestamp(epoch_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"epoch-ms:{epoch_ms}"
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def identity_ulid(identity: str) -> str:
+    """Make an id of an observer record's identity: the same whoever declares it."""
+    return str(ULID.from_bytes(hashlib.sha256(identity.encode()).digest()[:16]))
+
+
+def _record(
+    *,
+    type_: str,
+    entity_id: str,
+    subject: str,
+    data: dict[str, Any],
+    shard: ShardRef,
+    position: int,
+    time_ms: int,
+    actor: str | None,
+) -> ChangeRecord:
+    ordinal = 0
+    record_id = change_ulid(shard.stream_arn, position, ordinal, time_ms)
+    event: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": record_id,
+        "source": shard.stream_arn,
+        "type": f"{TYPE_PREFIX}{type_}{TYPE_SUFFIX}",
+        "subject": subject,
+        "time": rfc3339(time_ms),
+        "datacontenttype": "application/json",
+        "partitionkey": entity_id,
+        "data": data,
+    }
+    return ChangeRecord(
+        pk=f"E#{entity_id}",
+        sort=f"{shard.label}#{padded(position)}#{ordinal}",
+        id=record_id,
+        type=type_,
+        time_ms=time_ms,
+        position=position,
+        actor=actor or None,
+        body=rfc8785.dumps(event),
+    )
+
+
+def change_ulid(stream_arn: str, position: int, ordinal: int, created_ms: int) -> str:
+    """Make a change record's id: time-sortable, and the same on every replay."""
+    digest = hashlib.sha256(f"{stream_arn}|{position}|{ordinal}".encode()).digest()[:10]
+    return str(ULID.from_bytes(created_ms.to_bytes(6, "big") + digest))
+
+
+def _common(shard: ShardRef, position: int, recipe: Recipe) -> dict[str, Any]:
+    return {
+        "source": recipe.source_id,
+        "shard": shard.shard_id,
+        "sequence_number": str(position),
+        "entity_key": recipe.entity_key_id,
+        "revision": recipe.revision,
+        "schema": recipe.schema,
+    }
+
+
+def _row_facts(event: Event, naming: Naming) -> dict[str, Any]:
+    row = event.after if event.after is not None else event.before
+    match row:
+        case LockRow():
+            return {
+                "lease_ms": None if row.lease_ms is None else str(row.lease_ms),
+                "deadline": None if row.deadline_ms is None else rfc3339(row.deadline_ms),
+                "fence": None if row.fence is None else bounded(row.fence),
+                "version": naming.version(row.version),
+            }
+        case SessionRow():
+            return {
+                "authenticated": event.authenticated,
+                "deadline": None if row.deadline_ms is None else rfc3339(row.deadline_ms),
+            }
+        case None:
+            return {}
+
+
+def _image_hash(row: LockRow | SessionRow | None, recipe: Recipe, key: Key) -> str | None:
+    match row:
+        case LockRow():
+            projected: Mapping[str, Any] | None = locks.projection(row)
+        case SessionRow():
+            projected = sessions.projection(row, recipe)
+        case None:
+            projected = None
+    if projected is None:
+        return None
+    return hmac.new(key.secret, rfc8785.dumps(dict(projected)), hashlib.sha256).hexdigest()

@@ -1,0 +1,152 @@
+"""The classification of lock changes: every rule of the table, by example."""
+
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+
+from lockside.core import locks
+from lockside.core.locks import LockChange
+from lockside.core.row import LockRow, Traits
+from tests.fakes.changes import CREATED_MS, change, recipe
+
+HELD: Final = LockRow(owner="alpha", version="1", lease_ms=4_000, deadline_ms=None, released=False)
+FREE: Final = replace(HELD, released=True)
+BEAT: Final = replace(HELD, version="2")
+OTHER: Final = replace(HELD, owner="beta", version="2")
+FENCED: Final = replace(HELD, fence="1")
+RELATIVE: Final = Traits(kind="lock", clock="relative", releases="both")
+MARKING: Final = replace(RELATIVE, releases="mark")
+FENCING: Final = replace(MARKING, acquire_signature=True)
+BALANCING: Final = replace(MARKING, owner_change="transferred")
+ABSOLUTE: Final = Traits(kind="lock", clock="absolute")
+
+Case = tuple[str, Traits, LockRow | None, LockRow | None, bool, str | None, tuple[str, ...], bool]
+
+CASES: Final[list[Case]] = [
+    # rule, traits, old, new, by TTL, event, flags, recorded
+    ("0", RELATIVE, None, None, False, None, (), False),
+    ("1", RELATIVE, None, HELD, False, "lock.acquired", (), True),
+    ("1 free", RELATIVE, None, FREE, False, None, (), False),
+    ("2", RELATIVE, HELD, None, True, "lock.purged", (), True),
+    ("2 free", RELATIVE, FREE, None, True, "lock.purged", (), True),
+    ("3", RELATIVE, FREE, None, False, "lock.deleted", (), True),
+    ("4", RELATIVE, HELD, None, False, "lock.released", (), True),
+    ("5", MARKING, HELD, None, False, "lock.deleted", ("forced",), True),
+    ("6", RELATIVE, HELD, FREE, False, "lock.released", (), True),
+    ("6 forced", RELATIVE, HELD, replace(FREE, owner="admin"), False, "lock.released", ("forced",), True),
+    ("7", RELATIVE, FREE, OTHER, False, "lock.acquired", (), True),
+    ("7", RELATIVE, FREE, BEAT, False, "lock.acquired", (), True),
+    (
+        "7 resurrected",
+        FENCING,
+        replace(FENCED, released=True),
+        replace(FENCED, version="2"),
+        False,
+        "lock.renewed",
+        ("resurrected",),
+        True,
+    ),
+    ("7", FENCING, replace(FENCED, released=True), replace(FENCED, fence="2"), False, "lock.acquired", (), True),
+    ("8 owner", RELATIVE, FREE, replace(OTHER, released=True), False, "lock.acquired", ("stale_marker",), True),
+    ("8 version", RELATIVE, FREE, replace(BEAT, released=True), False, "lock.renewed", ("after_release",), False),
+    ("8", RELATIVE, FREE, replace(FREE, lease_ms=9_000), False, "lock.changed", (), False),
+    ("9 transferred", BALANCING, HELD, OTHER, False, "lock.transferred", (), True),
+    ("9", RELATIVE, HELD, OTHER, False, "lock.taken_over", (), True),
+    ("10 signed", FENCING, FENCED, replace(FENCED, fence="2", version="2"), False, "lock.acquired", ("reacquired",), True),
+    ("10 certain", FENCING, FENCED, replace(FENCED, version="2"), False, "lock.renewed", (), False),
+    ("10", RELATIVE, HELD, BEAT, False, "lock.renewed", (), False),
+    ("11", RELATIVE, HELD, HELD, False, None, (), False),
+    ("11 data", RELATIVE, HELD, replace(HELD, lease_ms=9_000), False, "lock.changed", (), False),
+]
+
+
+@pytest.mark.parametrize(("rule", "traits", "old", "new", "by_ttl", "event", "flags", "recorded"), CASES)
+def test_rule(  # noqa: PLR0913  # a row of the table is its arguments
+    *,
+    rule: str,
+    traits: Traits,
+    old: LockRow | None,
+    new: LockRow | None,
+    by_ttl: bool,
+    event: str | None,
+    flags: tuple[str, ...],
+    recorded: bool,
+) -> None:
+    """Each rule of the table gives its event, flags and whether it is recorded."""
+    got, matched = locks.classify(LockChange(change(old, new, by_ttl=by_ttl), old, new, traits, recipe()))
+    assert matched.rule == rule
+    assert (got.type if got else None) == event
+    if got:
+        assert (got.flags, got.recorded) == (flags, recorded)
+
+
+def test_every_rule_has_a_case() -> None:
+    """No row of the table goes untested."""
+    assert {rule.rule for rule in locks.TABLE} == {case[0] for case in CASES}
+
+
+def test_a_relative_renewal_is_only_inferred() -> None:
+    """A heartbeat and a takeover under the same owner's name look the same, unless a fence tells."""
+    assert classified(RELATIVE, HELD, BEAT).certainty == "inferred"
+    assert classified(FENCING, FENCED, replace(FENCED, version="2")).certainty == "certain"
+
+
+def test_a_removal_is_only_inferred_to_be_a_release() -> None:
+    """A release by delete and a delete by hand look the same."""
+    assert classified(RELATIVE, HELD, None).certainty == "inferred"
+    assert classified(RELATIVE, HELD, FREE).certainty == "certain"
+
+
+def test_actors_of_a_takeover() -> None:
+    """The new owner acts, the old one is named."""
+    event = classified(RELATIVE, HELD, OTHER)
+    assert (event.actor, event.previous_actor) == ("beta", "alpha")
+
+
+def test_actor_of_a_release_is_the_holder() -> None:
+    """Also where the release mark carries another name."""
+    assert classified(RELATIVE, HELD, replace(FREE, owner="admin")).actor == "alpha"
+    assert classified(RELATIVE, HELD, None).actor == "alpha"
+
+
+def test_faults_of_a_row_are_flags_of_its_event() -> None:
+    """An unreadable lease does not hide that the lock was taken."""
+    event = classified(RELATIVE, None, replace(HELD, lease_ms=None, faults=("lease_unreadable",)))
+    assert (event.type, event.flags) == ("lock.acquired", ("lease_unreadable",))
+
+
+@pytest.mark.parametrize(
+    ("deadline_after_ms", "flags"),
+    [(-10_000, ("late",)), (10_000, ()), (0, ("timing_uncertain",)), (2_500, ("timing_uncertain",))],
+)
+def test_release_of_an_absolute_lock_is_timed(deadline_after_ms: int, flags: tuple[str, ...]) -> None:
+    """Late, in time, or undecided within the clock margin and the rounding of the creation time."""
+    held = replace(HELD, lease_ms=None, deadline_ms=CREATED_MS + deadline_after_ms)
+    assert classified(ABSOLUTE, held, None).flags == flags
+
+
+@pytest.mark.parametrize(("deadline_after_ms", "flags"), [(-10_000, ()), (60_000, ("early",))])
+def test_takeover_of_an_absolute_lock_is_timed(deadline_after_ms: int, flags: tuple[str, ...]) -> None:
+    """Before the stored deadline a takeover is early: an edit by hand, or mixed configurations."""
+    held = replace(HELD, lease_ms=None, deadline_ms=CREATED_MS + deadline_after_ms)
+    taken = replace(held, owner="beta", deadline_ms=CREATED_MS + 120_000)
+    assert classified(ABSOLUTE, held, taken).flags == flags
+
+
+def test_relative_layouts_compare_no_instants() -> None:
+    """A relative lease has no instant in one change to compare, so no timing flag can be had."""
+    for old, new in [(HELD, None), (HELD, OTHER), (HELD, BEAT)]:
+        assert classified(RELATIVE, old, new).flags == ()
+
+
+def test_lease_and_version_are_no_part_of_the_projection() -> None:
+    """Heartbeats must not link records: what moves with each of them is left out of the hashes."""
+    assert locks.projection(HELD) == locks.projection(replace(BEAT, lease_ms=9_000, deadline_ms=5))
+
+
+def classified(traits: Traits, old: LockRow | None, new: LockRow | None) -> Any:
+    """Classify a change that gives an event."""
+    event, _ = locks.classify(LockChange(change(old, new), old, new, traits, recipe()))
+    assert event is not None
+    return event

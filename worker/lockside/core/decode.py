@@ -1,0 +1,113 @@
+"""From one stream record as it came to a Change; images stay raw and are decoded where they are touched.
+
+Read alike: the GetRecords shape as boto3 parses it or as JSON, a Lambda event's record, and KCL's JSON.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from lockside.core.attributes import Image
+from lockside.core.change import Change, Operation, ShardRef
+from lockside.core.entity import EntityKey, KeySchema, entity_key
+from lockside.errors import FaultyPageError, WireFaultError
+
+SEQUENCE_DIGITS_MAX: Final = 40
+MILLISECONDS_FROM: Final = 100_000_000_000
+"""A creation time at or above this is in milliseconds (KCL), below it in seconds (GetRecords, until the year 5138)."""
+
+TTL_PRINCIPAL: Final = "dynamodb.amazonaws.com"
+
+
+def decode_record(raw: Mapping[str, Any], shard: ShardRef, schema: KeySchema, precision_ms: int) -> Change:
+    """Decode one stream record.
+
+    Raises FaultyPageError without a usable sequence number, and WireFaultError for anything else that cannot be
+    understood: `operation`, `creation_time`, `image_missing`, `image_shape`, `key_missing`, `key_type`, or a code of
+    the attribute codec.
+    """
+    position = sequence_number(raw)
+    body = raw["dynamodb"]
+    operation = _operation(raw.get("eventName"))
+    old = _image(body, "OldImage")
+    new = _image(body, "NewImage")
+    # moto tells the creation of a row by UpdateItem as two INSERTs, so INSERT promises a new image and no more.
+    if (operation != "REMOVE" and new is None) or (operation != "INSERT" and old is None):
+        raise WireFaultError("image_missing")
+    return Change(
+        shard=shard,
+        sequence_number=position,
+        operation=operation,
+        created_ms=created_ms(body, precision_ms),
+        key=entity_key(body.get("Keys"), schema),
+        old=old,
+        new=new,
+        by_ttl=operation == "REMOVE" and _by_ttl(raw.get("userIdentity")),
+    )
+
+
+def sequence_number(raw: object) -> int:
+    """Read the sequence number, or raise FaultyPageError: without it a record has no place."""
+    body = raw.get("dynamodb") if isinstance(raw, Mapping) else None
+    value = body.get("SequenceNumber") if isinstance(body, Mapping) else None
+    if not isinstance(value, str) or not 0 < len(value) <= SEQUENCE_DIGITS_MAX or not (value.isascii() and value.isdigit()):
+        raise FaultyPageError("sequence number")
+    return int(value)
+
+
+def created_ms(body: Mapping[str, Any], precision_ms: int) -> int:
+    """Read the creation time, rounded down to the precision that the recipe says the backend has."""
+    value = body.get("ApproximateCreationDateTime")
+    match value:
+        case datetime():
+            exact = round(value.timestamp() * 1000)
+        case bool():
+            raise WireFaultError("creation_time")
+        case int() | float():
+            if not 0 <= value < MILLISECONDS_FROM * 1000:
+                raise WireFaultError("creation_time")
+            exact = round(value) if value >= MILLISECONDS_FROM else round(value * 1000)
+        case _:
+            raise WireFaultError("creation_time")
+    return exact - exact % precision_ms
+
+
+def salvage(raw: Mapping[str, Any], schema: KeySchema, precision_ms: int) -> tuple[EntityKey | None, int | None]:
+    """Read what can still be read of a record that could not be decoded: its key and its creation time."""
+    body = raw["dynamodb"]
+    key: EntityKey | None = None
+    created: int | None = None
+    try:
+        key = entity_key(body.get("Keys"), schema)
+    except WireFaultError:
+        key = None
+    try:
+        created = created_ms(body, precision_ms)
+    except WireFaultError:
+        created = None
+    return key, created
+
+
+def _operation(name: object) -> Operation:
+    match name:
+        case "INSERT" | "MODIFY" | "REMOVE":
+            return name
+        case _:
+            raise WireFaultError("operation")
+
+
+def _image(body: Mapping[str, Any], member: str) -> Image | None:
+    image = body.get(member)
+    if image is None:
+        return None
+    if not isinstance(image, Mapping):
+        raise WireFaultError("image_shape")
+    return image
+
+
+def _by_ttl(identity: object) -> bool:
+    """Tell a TTL removal: GetRecords spells the members with capitals, Lambda and KCL without."""
+    if not isinstance(identity, Mapping):
+        return False
+    principal = identity.get("PrincipalId", identity.get("principalId"))
+    return bool(identity.get("Type", identity.get("type")) == "Service" and principal == TTL_PRINCIPAL)

@@ -1,0 +1,34 @@
+"""Comparing a stored instant with a creation time that was rounded down and two clocks that may differ.
+
+The true time of a write lies in [created, created + precision). A stored deadline came from the writer's clock.
+"""
+
+from typing import Literal
+
+from lockside.core.recipe import Recipe
+
+Side = Literal["before", "after", "uncertain"]
+
+
+def written(created_ms: int, deadline_ms: int, recipe: Recipe) -> Side:
+    """Say on which side of a deadline a write fell; uncertain where rounding or the clocks' margin cannot decide."""
+    if deadline_ms + recipe.clock_margin_ms <= created_ms:
+        return "after"
+    if created_ms + recipe.precision_ms + recipe.clock_margin_ms <= deadline_ms:
+        return "before"
+    return "uncertain"
+
+
+def born_expired(created_ms: int, deadline_ms: int | None, old_deadline_ms: int | None) -> bool:
+    """Whether a write stores a deadline that was past already, without shortening an older one.
+
+    Such a row is no promise to end: Ruby stores now, a writer in another time zone is hours off.
+    """
+    if deadline_ms is None or deadline_ms >= created_ms:
+        return False
+    return old_deadline_ms is None or deadline_ms >= old_deadline_ms
+
+
+def newborn_uncertain(created_ms: int, deadline_ms: int | None, recipe: Recipe) -> bool:
+    """Whether rounding hides if a stored deadline was past when it was written."""
+    return deadline_ms is not None and created_ms <= deadline_ms < created_ms + recipe.precision_ms

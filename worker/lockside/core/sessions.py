@@ -1,0 +1,206 @@
+"""What a change of a session row means: one table, first match wins.
+
+Source: reference/sessions.md section 7 with the words of DESIGN section 5. A rule sees the old row, the new row, the
+creation time and the TTL flag, nothing else. A stub, or a row emptied of its payload, counts as no session.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from lockside.core import instants
+from lockside.core.change import Change
+from lockside.core.event import Certainty, Event, EventType
+from lockside.core.recipe import Recipe
+from lockside.core.row import Authenticated, SessionRow, Traits
+
+SHORTENED_FROM_MS: Final = 1_000
+"""A deadline that moves back by less is jitter: libraries floor to whole seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionChange:
+    """One change of a session, as the rules see it. A row that is no session row of the layout is None."""
+
+    change: Change
+    old: SessionRow | None
+    new: SessionRow | None
+    traits: Traits
+    recipe: Recipe
+
+    @property
+    def lived(self) -> bool:
+        """A session stood here before."""
+        return self.old is not None and self.old.payload is not None
+
+    @property
+    def lives(self) -> bool:
+        """A session stands here now."""
+        return self.new is not None and self.new.payload is not None
+
+    @property
+    def was(self) -> str | None:
+        """The user before."""
+        return self.old.principal if self.old is not None else None
+
+    @property
+    def user(self) -> str | None:
+        """The user now."""
+        return self.new.principal if self.new is not None else None
+
+    @property
+    def lengthened_ms(self) -> int | None:
+        """How far the deadline moved; None where either side has none."""
+        if self.old is None or self.new is None or self.old.deadline_ms is None or self.new.deadline_ms is None:
+            return None
+        return self.new.deadline_ms - self.old.deadline_ms
+
+    @property
+    def shortened(self) -> bool:
+        """The deadline moved back by a second or more."""
+        moved = self.lengthened_ms
+        return moved is not None and moved <= -SHORTENED_FROM_MS
+
+    @property
+    def deadline_switched(self) -> bool:
+        """A deadline appeared or disappeared."""
+        return (
+            self.old is not None
+            and self.new is not None
+            and (self.old.deadline_ms is None) != (self.new.deadline_ms is None)
+        )
+
+    def written(self) -> instants.Side | None:
+        """On which side of the old deadline this write fell; None without one."""
+        if self.old is None or self.old.deadline_ms is None:
+            return None
+        return instants.written(self.change.created_ms, self.old.deadline_ms + self.traits.grace_ms, self.recipe)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row of the table: when it matches, which event it gives (None: no event), and the reason's code."""
+
+    rule: str
+    when: Callable[[SessionChange], bool]
+    event: EventType | None
+    reason: str
+    flags: tuple[str, ...] = ()
+    certainty: Certainty = "certain"
+
+
+TABLE: Final[tuple[Rule, ...]] = (
+    Rule("not a row", lambda c: c.old is None and c.new is None, None, "not_a_session_row"),
+    Rule("stub", lambda c: not c.lived and not c.lives, None, "stub"),
+    Rule("start", lambda c: not c.lived, "session.started", "session_appeared"),
+    Rule("ttl", lambda c: c.new is None and c.change.by_ttl, "session.purged", "ttl_removed_session"),
+    Rule(
+        "remove after",
+        lambda c: c.new is None and c.written() == "after",
+        "session.ended",
+        "after_deadline",
+        certainty="inferred",
+    ),
+    Rule("remove", lambda c: c.new is None and c.written() is not None, "session.ended", "removed"),
+    Rule(
+        "remove without deadline",
+        lambda c: c.new is None,
+        "session.ended",
+        "removed_without_deadline",
+        certainty="unknown",
+    ),
+    Rule("emptied", lambda c: not c.lives, "session.ended", "cleared_in_place"),
+    Rule(
+        "log in",
+        lambda c: c.was is None and c.user is not None,
+        "session.authenticated",
+        "user_appeared",
+        flags=("id_not_rotated",),
+    ),
+    Rule("log out", lambda c: c.was is not None and c.user is None, "session.deauthenticated", "user_disappeared"),
+    Rule(
+        "switch",
+        lambda c: c.was != c.user,
+        "session.changed",
+        "user_switched",
+        flags=("principal_switched",),
+    ),
+    Rule(
+        "payload",
+        lambda c: c.old is not None and c.new is not None and c.old.payload != c.new.payload,
+        "session.changed",
+        "payload_changed",
+    ),
+    Rule(
+        "shorten",
+        lambda c: c.shortened,
+        "session.changed",
+        "deadline_moved_back",
+        flags=("lifetime_shortened",),
+    ),
+    Rule(
+        "deadline switch",
+        lambda c: c.deadline_switched,
+        "session.changed",
+        "deadline_appeared_or_disappeared",
+        flags=("deadline_switched",),
+    ),
+    Rule("refresh", lambda c: (c.lengthened_ms or 0) > 0, "session.refreshed", "deadline_moved_on"),
+    Rule("volatile", lambda _: True, None, "only_volatile_changed"),
+)
+
+
+def classify(c: SessionChange) -> tuple[Event | None, Rule]:
+    """Find what a session's change means, and by which rule."""
+    rule = next(rule for rule in TABLE if rule.when(c))
+    if rule.event is None:
+        return None, rule
+    before = projection(c.old, c.recipe)
+    after = projection(c.new, c.recipe)
+    row = c.new if c.lives else c.old
+    event = Event(
+        type=rule.event,
+        kind="session",
+        key=c.change.key,
+        recorded=before != after or c.shortened,
+        actor=c.user if c.lives and c.user is not None else c.was,
+        previous_actor=c.was if c.was is not None and c.user is not None and c.was != c.user else None,
+        flags=tuple(sorted({*rule.flags, *_timing(c, rule.event), *(row.faults if row is not None else ())})),
+        certainty=rule.certainty,
+        reason=rule.reason,
+        authenticated=_authenticated(c),
+        before=c.old,
+        after=c.new,
+    )
+    return event, rule
+
+
+def projection(row: SessionRow | None, recipe: Recipe) -> dict[str, str | None] | None:
+    """Keep what an auditor asks of a session: its user, a digest of its content, and the bucket of its deadline."""
+    if row is None or row.payload is None:
+        return None
+    bucket = None if row.deadline_ms is None else str(row.deadline_ms // recipe.refresh_bucket_ms)
+    return {"principal": row.principal, "authenticated": row.authenticated, "payload": row.payload, "bucket": bucket}
+
+
+def _authenticated(c: SessionChange) -> Authenticated:
+    row = c.new if c.lives else c.old
+    return row.authenticated if row is not None else "unknown"
+
+
+def _timing(c: SessionChange, event: EventType) -> tuple[str, ...]:
+    """Flags that compare the stored deadline with the time of the write."""
+    flags: list[str] = []
+    if c.lived and event in {"session.ended", "session.refreshed"}:
+        side = c.written()
+        if side == "uncertain":
+            flags.append("timing_uncertain")
+        elif side == "after" and event == "session.refreshed":
+            flags.append("late")
+    if c.lives and c.new is not None:
+        old = c.old.deadline_ms if c.old is not None and c.lived else None
+        if instants.born_expired(c.change.created_ms, c.new.deadline_ms, old):
+            flags.append("born_expired")
+        elif instants.newborn_uncertain(c.change.created_ms, c.new.deadline_ms, c.recipe):
+            flags.append("timing_uncertain")
+    return tuple(flags)

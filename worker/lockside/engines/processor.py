@@ -1,0 +1,240 @@
+"""The shard processor: the one loop, driven alike by both engines.
+
+Order of effects (law 4): records acknowledged → observer records the changes prove → live index → head → checkpoint.
+The lock guards the shard's memory only and is never held over I/O, so that deadlines are tested on time while a batch is
+blocked by a table that refuses.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from lockside.core import log, telemetry
+from lockside.core.batch import Batch, LiveChange, Memory, Reader
+from lockside.core.change import ShardRef
+from lockside.core.deadlines import Timer
+from lockside.core.entity import Keys
+from lockside.core.log import LogHead
+from lockside.core.ports import (
+    Announce,
+    Clock,
+    Lapses,
+    LiveEntry,
+    LiveIndex,
+    LiveRemoval,
+    StartMode,
+    Trail,
+)
+from lockside.core.recipe import Source
+from lockside.core.records import Naming
+from lockside.core.telemetry import Meter
+
+LOG = structlog.get_logger(__name__)
+
+DUE_LIMIT: Final = 100
+"""Deadlines tested at a time: one BatchGetItem."""
+
+TEST_AGAIN_MS: Final = 5_000
+"""Pause before a row that had moved on is read again, if its change has not come by the stream until then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """What every shard's processor works with."""
+
+    trail: Trail
+    live: LiveIndex
+    lapses: Lapses
+    clock: Clock
+    meter: Meter
+    announce: Announce
+    rearmed: Callable[[], None]
+
+
+class ShardProcessor:
+    """Consumes one shard."""
+
+    def __init__(
+        self, shard: ShardRef, sources: tuple[Source, ...], keys: Keys, start: StartMode, neighbours: Neighbours
+    ) -> None:
+        """Keep what is needed; nothing is read or written before `initialize`."""
+        self._shard = shard
+        self._sources = {source.id: source for source in sources}
+        self._reader = Reader(shard, sources, keys)
+        self._keys = keys
+        self._start = start
+        self._with = neighbours
+        self._lock = threading.Lock()
+        self._memory = Memory()
+        self._caught_up = False
+        self._alive = False
+        self._ended = False
+        self._head: LogHead | None = None
+        self._written_size = 0
+        self._consumed: int | None = None
+        self._taken: int | None = None
+
+    def initialize(self, shard: ShardRef, position: int | None) -> None:
+        """Open the shard's log; consume after `position` from here on."""
+        self._head = self._with.trail.open(shard, tuple(self._sources.values()), self._start)
+        self._written_size = self._head.size
+        self._consumed = self._taken = position
+        self._alive = True
+
+    def process_records(self, records: Sequence[Mapping[str, Any]], *, caught_up: bool) -> None:
+        """Consume a batch; return when everything it asks for is acknowledged."""
+        began = self._with.clock.now()
+        with self._lock:
+            self._caught_up = caught_up
+            batch = self._reader.take_in(records, self._memory, self._taken, began) if records else None
+            if batch is not None and batch.last_position is not None:
+                self._taken = batch.last_position
+        if batch is not None and batch.consumed:
+            self._report_taken(batch)
+            self._commit(batch)
+            self._report_done(batch, began.mono_ms)
+        self._with.rearmed()
+
+    def flush(self) -> int | None:
+        """Write the head if it moved; return the position that may be checkpointed."""
+        head = self._head
+        if head is not None and head.size > self._written_size:
+            self._with.trail.write_head(head)
+            self._written_size = head.size
+        return self._consumed
+
+    def next_deadline(self) -> int | None:
+        """Return when a deadline may be due, in monotonic milliseconds; None while there is none."""
+        with self._lock:
+            return self._memory.deadlines.next_deadline() if self._alive else None
+
+    def deadlines_armed(self) -> int:
+        """Count the armed deadlines."""
+        with self._lock:
+            return len(self._memory.deadlines)
+
+    def tick(self) -> None:
+        """Test the deadlines that are due: one verification read, then the declaration (law 5)."""
+        with self._lock:
+            if not self._alive:
+                return
+            due = self._memory.deadlines.due(self._with.clock.now(), caught_up=self._caught_up, limit=DUE_LIMIT)
+            after = self._consumed
+        if not due:
+            return
+        tested = self._with.lapses.test(self._shard, due, after)
+        with self._lock:
+            for timer, verdict in tested:
+                self._settle(timer, verdict)
+
+    def lease_lost(self) -> None:
+        """Forget everything; the shard is another worker's."""
+        with self._lock:
+            self._alive = False
+            self._memory = Memory()
+
+    def shard_ended(self) -> None:
+        """Keep the deadlines: what this shard held is held until a child shows otherwise."""
+        with self._lock:
+            self._ended = True
+            self._caught_up = True
+
+    def shutdown_requested(self) -> None:
+        """Stop testing deadlines."""
+        with self._lock:
+            self._alive = False
+
+    def _settle(self, timer: Timer, verdict: str | None) -> None:
+        deadlines = self._memory.deadlines
+        match verdict:
+            case "lapsed":
+                deadlines.settle(timer, declared=True)
+            case "gone":
+                deadlines.settle(timer, declared=False)
+            case "renewed" if self._ended:
+                # The renewal stands in a child shard, whose processor has armed it.
+                deadlines.settle(timer, declared=False)
+            case _:
+                pause_ms = max(timer.hold.lease_ms or 0, TEST_AGAIN_MS)
+                deadlines.put_off(timer, self._with.clock.now().mono_ms + pause_ms)
+
+    def _commit(self, batch: Batch) -> None:
+        head = self._opened()
+        fresh = [record for record in batch.records if not head.covers(record.position)]
+        head, placed = log.append(head, fresh)
+        if placed:
+            self._with.trail.write(placed)
+        for lapse in batch.lapses:
+            self._with.lapses.declare(self._shard, lapse.lapse, lapse.source_id, lapse.via, lapse.position)
+        for revival in batch.revivals:
+            self._with.lapses.revive(self._shard, revival.lapse, revival.source_id, revival.position)
+        entries = [self._live(change) for change in batch.live.values()]
+        if entries:
+            self._with.live.apply(self._shard, entries)
+        self._head = head
+        self._consumed = batch.last_position
+        if placed:
+            self._with.meter.count("written", len(placed), log="change")
+            self._with.announce([orjson.loads(item.record.body) for item in placed])
+
+    def _live(self, change: LiveChange) -> LiveEntry | LiveRemoval:
+        naming = Naming.of(change.source, self._keys)
+        entity_id = naming.entity_id(change.key)
+        if change.hold is None:
+            return LiveRemoval(entity_id, change.position)
+        return LiveEntry(entity_id, change.source.id, change.hold, change.position)
+
+    def _opened(self) -> LogHead:
+        if self._head is None:
+            message = "process_records before initialize"
+            raise RuntimeError(message)
+        return self._head
+
+    def _report_taken(self, batch: Batch) -> None:
+        meter, table, shard = self._with.meter, self._shard.table, self._shard.shard_id
+        meter.count("records", batch.consumed, table=table)
+        for event, number in batch.events.items():
+            meter.count("events", number, type=event)
+        if batch.unclaimed:
+            meter.count("unclaimed", batch.unclaimed, table=table)
+        for position, code in batch.faults:
+            meter.count("undecodable", code=code)
+            LOG.warning(
+                "record_undecodable",
+                **{
+                    telemetry.TABLE: table,
+                    telemetry.SHARD: shard,
+                    telemetry.SEQUENCE: str(position),
+                    telemetry.CODE: code,
+                },
+            )
+        if batch.oldest_ms is not None:
+            age = max(0.0, (self._with.clock.now().wall_ms - batch.oldest_ms) / 1000)
+            meter.gauge("oldest_unwritten_seconds", age, table=table, shard=shard)
+
+    def _report_done(self, batch: Batch, began_ms: int) -> None:
+        meter, table, shard = self._with.meter, self._shard.table, self._shard.shard_id
+        now = self._with.clock.now()
+        seconds = (now.mono_ms - began_ms) / 1000
+        meter.timing("batch_seconds", seconds)
+        meter.gauge("oldest_unwritten_seconds", 0.0, table=table, shard=shard)
+        if batch.newest_ms is not None:
+            lag = max(0.0, (now.wall_ms - batch.newest_ms) / 1000)
+            meter.gauge("lag_seconds", lag, table=table, shard=shard)
+        for record in batch.records:
+            meter.timing("delay_seconds", max(0.0, (now.wall_ms - record.time_ms) / 1000))
+        LOG.info(
+            "batch",
+            **{
+                telemetry.TABLE: table,
+                telemetry.SHARD: shard,
+                telemetry.COUNT: batch.consumed,
+                telemetry.WRITTEN: len(batch.records),
+                telemetry.SEQUENCE: str(batch.last_position),
+                telemetry.SECONDS: round(seconds, 3),
+            },
+        )

@@ -1,0 +1,82 @@
+"""Lapses: proved by one strongly consistent read, then declared once, in whatever worker (law 5)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from lockside.core import observer, telemetry
+from lockside.core.attributes import Image
+from lockside.core.change import ShardRef
+from lockside.core.deadlines import Declared, Timer
+from lockside.core.entity import EntityKey, Keys
+from lockside.core.event import Hold
+from lockside.core.lapse import Verdict, verify
+from lockside.core.ports import Announce, Clock, ObserverRecord, RowReader, Trail
+from lockside.core.recipe import Source
+from lockside.core.telemetry import Meter
+from lockside.errors import WireFaultError
+
+LOG = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LapseWatch:
+    """Implements the `Lapses` port for the sources of all streams."""
+
+    sources: Mapping[str, Source]
+    keys: Keys
+    reader: RowReader
+    trail: Trail
+    clock: Clock
+    meter: Meter
+    announce: Announce
+
+    def test(self, shard: ShardRef, timers: Sequence[Timer], after: int | None) -> Sequence[tuple[Timer, Verdict | None]]:
+        """Verify due timers by a consistent read and declare what lapsed; None for a row that was not read."""
+        by_source: dict[str, list[Timer]] = {}
+        for timer in timers:
+            by_source.setdefault(timer.source_id, []).append(timer)
+        tested: list[tuple[Timer, Verdict | None]] = []
+        for source_id, group in by_source.items():
+            source = self.sources[source_id]
+            rows = self.reader.read(source, [timer.hold.key for timer in group])
+            tested.extend((timer, self._judge(source, timer.hold, rows)) for timer in group)
+        for timer, verdict in tested:
+            self.meter.count("verifications", verdict=verdict or "unread")
+            if verdict == "lapsed":
+                self.declare(shard, Declared(timer.hold, timer.legal_ms), timer.source_id, "read", after)
+        return tested
+
+    def declare(self, shard: ShardRef, lapse: Declared, source_id: str, via: str, after: int | None) -> None:
+        """Declare a lapse; nothing happens if it was declared before."""
+        source = self.sources[source_id]
+        now = self.clock.now()
+        record = observer.lapse_record(shard, lapse, source, self.keys, via, now.wall_ms, after)
+        if self._put(record):
+            self.meter.count("lapses", via=via)
+            self.meter.timing("lapse_delay_seconds", max(0.0, (now.wall_ms - lapse.legal_ms) / 1000))
+
+    def revive(self, shard: ShardRef, lapse: Declared, source_id: str, after: int) -> None:
+        """Record that the same owner wrote again after its lapse was declared."""
+        source = self.sources[source_id]
+        self._put(observer.revival_record(shard, lapse, source, self.keys, self.clock.now().wall_ms, after))
+
+    def _judge(self, source: Source, hold: Hold, rows: Mapping[EntityKey, Image | None]) -> Verdict | None:
+        if hold.key not in rows:
+            return None
+        image = rows[hold.key]
+        layout = source.layout_for(hold.key, image) if image is not None else None
+        try:
+            return verify(hold, layout, image, source.recipe, self.clock.now())
+        except WireFaultError:
+            # The row cannot be read as its layout any more, so it is not the row whose lease was armed.
+            return "gone"
+
+    def _put(self, record: ObserverRecord) -> bool:
+        new = self.trail.observe(record)
+        if new:
+            self.meter.count("written", log="observer")
+            self.announce([record.event])
+        LOG.info("observed" if new else "observed_before", **{telemetry.EVENT: record.type, telemetry.LOG: record.log})
+        return new
