@@ -26,6 +26,11 @@ class Timed(Protocol):
         """Test what is due."""
         ...
 
+    @property
+    def done(self) -> bool:
+        """Whether there will never be a deadline again."""
+        ...
+
 
 class DeadlineTimer:
     """One thread that sleeps until the next deadline of any shard, and tests it.
@@ -97,4 +102,14 @@ class DeadlineTimer:
 
     def _all(self) -> list[Timed]:
         with self._wake:
-            return list(self._timed.values())
+            listed = list(self._timed.items())
+        for name, timed in listed:
+            if timed.done:
+                self._drop(name, timed)
+        return [timed for _, timed in listed]
+
+    def _drop(self, name: object, timed: Timed) -> None:
+        """Forget what is done, unless another has taken its name: shards come and go for as long as the worker runs."""
+        with self._wake:
+            if self._timed.get(name) is timed:
+                del self._timed[name]

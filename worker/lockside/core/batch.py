@@ -67,8 +67,12 @@ class Batch:
 
 @dataclass(slots=True)
 class Memory:
-    """What a shard's processor remembers: armed deadlines, and which entities the live index holds."""
+    """What a shard's processor remembers: armed deadlines, and which entities the live index holds.
 
+    A change made before `began_ms`, when this processor began, may have been consumed by another before it died.
+    """
+
+    began_ms: int = 0
     deadlines: Deadlines = field(default_factory=Deadlines)
     indexed: set[TimerKey] = field(default_factory=set)
 
@@ -167,14 +171,23 @@ class Reader:
         memory: Memory,
         begun: set[TimerKey],
     ) -> None:
-        """Keep the live index's part: written when a hold begins, changes hands or is first seen; never by a heartbeat."""
+        """Keep the live index's part: written when a hold begins, changes hands or is first seen; never by a heartbeat.
+
+        What begins and ends in one batch is not written, unless a dead predecessor may have written its beginning.
+        """
         position = change.sequence_number
         if told.after is None:
             if entity in memory.indexed or told.before is not None:
                 memory.indexed.discard(entity)
                 batch.live[entity] = LiveChange(source, change.key, None, position)
             return
-        if told.before is None and entity not in memory.indexed and entity not in batch.live:
+        margin_ms = source.recipe.clock_margin_ms
+        if (
+            told.before is None
+            and entity not in memory.indexed
+            and entity not in batch.live
+            and change.created_ms >= memory.began_ms + margin_ms
+        ):
             begun.add(entity)
         if entity not in memory.indexed or _begins(told.event):
             memory.indexed.add(entity)
@@ -193,10 +206,10 @@ def _default_sort(source: Source) -> str | None:
 
 
 def _legal_ms(hold: Hold, change: Change, known_ms: int | None) -> int:
-    """Return the legal instant in wall time: as armed, else as stored, else at the latest when this change was made."""
-    if known_ms is not None:
-        return known_ms
-    return change.created_ms if hold.deadline_ms is None else hold.deadline_ms + hold.grace_ms
+    """Return the legal instant in wall time: as stored, else as armed, else at the latest when this change was made."""
+    if hold.deadline_ms is not None:
+        return hold.deadline_ms + hold.grace_ms
+    return change.created_ms if known_ms is None else known_ms
 
 
 def _ttl_proves(hold: Hold, source: Source, legal_ms: int, known: bool, now: Now) -> bool:

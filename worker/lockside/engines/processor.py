@@ -73,16 +73,19 @@ class ShardProcessor:
         self._caught_up = False
         self._alive = False
         self._ended = False
+        self._closed = False
         self._head: LogHead | None = None
         self._written_size = 0
         self._consumed: int | None = None
         self._taken: int | None = None
+        self._unwritten_since_ms: int | None = None
 
     def initialize(self, shard: ShardRef, position: int | None) -> None:
         """Open the shard's log; consume after `position` from here on."""
         self._head = self._with.trail.open(shard, tuple(self._sources.values()), self._start)
         self._written_size = self._head.size
         self._consumed = self._taken = position
+        self._memory = Memory(began_ms=self._with.clock.now().wall_ms)
         self._alive = True
 
     def process_records(self, records: Sequence[Mapping[str, Any]], *, caught_up: bool) -> None:
@@ -94,9 +97,13 @@ class ShardProcessor:
             if batch is not None and batch.last_position is not None:
                 self._taken = batch.last_position
         if batch is not None and batch.consumed:
+            self._unwritten_since_ms = batch.oldest_ms
             self._report_taken(batch)
             self._commit(batch)
+            self._unwritten_since_ms = None
             self._report_done(batch, began.mono_ms)
+        elif caught_up:
+            self._with.meter.gauge("lag_seconds", 0.0, table=self._shard.table, shard=self._shard.shard_id)
         self._with.rearmed()
 
     def flush(self) -> int | None:
@@ -117,6 +124,22 @@ class ShardProcessor:
         with self._lock:
             return len(self._memory.deadlines)
 
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to watch: the shard was given up, or has ended with no deadline armed."""
+        with self._lock:
+            return self._closed or (self._ended and not len(self._memory.deadlines))
+
+    @property
+    def unwritten_since_ms(self) -> int | None:
+        """Return the creation time of the oldest change read and not yet acknowledged."""
+        return self._unwritten_since_ms
+
+    @property
+    def shard(self) -> ShardRef:
+        """The shard consumed."""
+        return self._shard
+
     def tick(self) -> None:
         """Test the deadlines that are due: one verification read, then the declaration (law 5)."""
         with self._lock:
@@ -135,6 +158,7 @@ class ShardProcessor:
         """Forget everything; the shard is another worker's."""
         with self._lock:
             self._alive = False
+            self._closed = True
             self._memory = Memory()
 
     def shard_ended(self) -> None:
@@ -147,6 +171,7 @@ class ShardProcessor:
         """Stop testing deadlines."""
         with self._lock:
             self._alive = False
+            self._closed = True
 
     def _settle(self, timer: Timer, verdict: str | None) -> None:
         deadlines = self._memory.deadlines
@@ -212,16 +237,12 @@ class ShardProcessor:
                     telemetry.CODE: code,
                 },
             )
-        if batch.oldest_ms is not None:
-            age = max(0.0, (self._with.clock.now().wall_ms - batch.oldest_ms) / 1000)
-            meter.gauge("oldest_unwritten_seconds", age, table=table, shard=shard)
 
     def _report_done(self, batch: Batch, began_ms: int) -> None:
         meter, table, shard = self._with.meter, self._shard.table, self._shard.shard_id
         now = self._with.clock.now()
         seconds = (now.mono_ms - began_ms) / 1000
         meter.timing("batch_seconds", seconds)
-        meter.gauge("oldest_unwritten_seconds", 0.0, table=table, shard=shard)
         if batch.newest_ms is not None:
             lag = max(0.0, (now.wall_ms - batch.newest_ms) / 1000)
             meter.gauge("lag_seconds", lag, table=table, shard=shard)

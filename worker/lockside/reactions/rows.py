@@ -10,7 +10,7 @@ from lockside.core.entity import EntityKey, entity_key, wire_key
 from lockside.core.recipe import Source
 
 if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.client import DynamoDBClient
+    from types_boto3_dynamodb import DynamoDBClient
 
 BATCH_KEYS_MAX: Final = 100
 """Keys of one BatchGetItem (API reference)."""

@@ -1,0 +1,72 @@
+"""One shard's processor with all its neighbours in memory, and what a crash leaves of it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lockside.core.entity import PUBLIC_KEYS
+from lockside.core.recipe import Source
+from lockside.core.telemetry import NoMeter
+from lockside.engines.processor import Neighbours, ShardProcessor
+from lockside.reactions.lapses import LapseWatch
+from tests.fakes.clock import FakeClock
+from tests.fakes.live import MemoryLive
+from tests.fakes.sources import SHARD
+from tests.fakes.table import FakeTable
+from tests.fakes.trail import MemoryTrail
+
+
+@dataclass
+class ShardRig:
+    """The trail, live index, table and checkpoint outlive a processor; `restart` makes a new one, as after a crash."""
+
+    source: Source
+    clock: FakeClock = field(default_factory=FakeClock)
+    trail: MemoryTrail = field(default_factory=MemoryTrail)
+    live: MemoryLive = field(default_factory=MemoryLive)
+    heard: list[Mapping[str, Any]] = field(default_factory=list)
+    checkpoint: int | None = None
+
+    def __post_init__(self) -> None:
+        """Make the table and the first processor."""
+        self.table = FakeTable(self.source.key_schema, self.clock)
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew after the checkpoint."""
+        lapses = LapseWatch(
+            {self.source.id: self.source}, PUBLIC_KEYS, self.table, self.trail, self.clock, NoMeter(), self._hear
+        )
+        neighbours = Neighbours(
+            self.trail, self.live, lapses, self.clock, NoMeter(), self._hear, rearmed=lambda: None
+        )
+        self.processor = ShardProcessor(SHARD, (self.source,), PUBLIC_KEYS, "TRIM_HORIZON", neighbours)
+        self.processor.initialize(SHARD, self.checkpoint)
+
+    def unread(self) -> list[dict[str, Any]]:
+        """Return what the stream holds after the checkpoint."""
+        after = self.checkpoint or 0
+        return [record for record in self.table.records if int(record["dynamodb"]["SequenceNumber"]) > after]
+
+    def consume(self, records: Sequence[Mapping[str, Any]] | None = None) -> None:
+        """Hand over records, by default all that follow the checkpoint, and checkpoint."""
+        self.processor.process_records(self.unread() if records is None else records, caught_up=True)
+        self.save()
+
+    def save(self) -> None:
+        """Flush, then checkpoint."""
+        self.checkpoint = self.processor.flush()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, and test what is due."""
+        self.clock.advance(seconds)
+        self.processor.tick()
+
+    def events(self) -> list[tuple[str, str | None]]:
+        """Return type and actor of every record kept, log by log."""
+        bodies = [json.loads(body) for body in self.trail.all_bodies()]
+        return [(body["type"].split(".", 2)[2].rsplit(".", 1)[0], body["data"].get("actor")) for body in bodies]
+
+    def _hear(self, events: Sequence[Mapping[str, Any]]) -> None:
+        self.heard += events

@@ -1,0 +1,1 @@
+"""Parts together, on real backends and with real clients."""

@@ -1,0 +1,179 @@
+"""From the configured sources to what the core works with: each table described, its layout found, its recipe fixed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lockside.aws import clients as aws_clients
+from lockside.aws.retrying import verdict
+from lockside.core.entity import Keys, KeySchema
+from lockside.core.failures import Verdict
+from lockside.core.recipe import Recipe, Source
+from lockside.errors import ConfigError, SetupError
+from lockside.layouts import registry
+from lockside.layouts.spec import Spec
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+    from lockside.core.ports import StartMode
+    from lockside.settings import RecipeSettings, Settings, SourceSettings
+
+PRECISION_AWS_MS: Final = 1_000
+"""ApproximateCreationDateTime is rounded down to the second (DynamoDB Streams API reference)."""
+
+PRECISION_LOCAL_MS: Final = 60_000
+"""DynamoDB Local rounds it down to the minute (seen on 2.6.1)."""
+
+VIEW_TYPE: Final = "NEW_AND_OLD_IMAGES"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One watched table as DynamoDB describes it. `stream_arn` is its newest stream, None where there never was one."""
+
+    name: str
+    key_schema: KeySchema
+    stream_arn: str | None
+    stream_enabled: bool
+    view_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One stream to read, and the sources on it in the order of the configuration."""
+
+    table: str
+    arn: str
+    start: "StartMode"
+    sources: tuple[Source, ...]
+
+
+def describe(client: "DynamoDBClient", name: str, setting: str) -> Table:
+    """Describe a table.
+
+    Raises SetupError that names the setting if there is none, or if the endpoint refuses.
+    """
+    try:
+        described: Mapping[str, Any] = client.describe_table(TableName=name)["Table"]
+    except (ClientError, BotoCoreError) as error:
+        if verdict(error) is Verdict.NOT_FOUND:
+            raise SetupError(
+                f'{setting} = "{name}": there is no such table at {client.meta.endpoint_url} in {client.meta.region_name}; '
+                "create it, or correct the name, aws.region or aws.endpoint_url"
+            ) from error
+        raise aws_clients.refusal(error, client.meta.endpoint_url) from error
+    specification = described.get("StreamSpecification") or {}
+    names = sorted(described["KeySchema"], key=lambda element: element["KeyType"] != "HASH")
+    return Table(
+        name=name,
+        key_schema=KeySchema(tuple(element["AttributeName"] for element in names)),
+        stream_arn=described.get("LatestStreamArn"),
+        stream_enabled=bool(specification.get("StreamEnabled")),
+        view_type=specification.get("StreamViewType"),
+    )
+
+
+def describe_own(client: "DynamoDBClient", name: str, setting: str) -> None:
+    """Find one of Lockside's own tables. Raises SetupError if it is not there."""
+    try:
+        describe(client, name, setting)
+    except SetupError as error:
+        if isinstance(error.__cause__, ClientError) and verdict(error.__cause__) is Verdict.NOT_FOUND:
+            raise SetupError(f'{setting} = "{name}": there is no such table; `lockside init` makes it') from error
+        raise
+
+
+def specs_of(source: "SourceSettings", number: int) -> tuple[Spec, ...]:
+    """Find a source's layouts, with its overrides. Raises ConfigError that names the source."""
+    overrides: dict[str, Any] = dict(source.attributes)
+    if source.principal:
+        overrides["principal"] = list(source.principal)
+    specs = registry.builtin().resolve([source.layout])
+    needy = [spec.name for spec in specs if spec.needs_lease and source.lease_ms is None]
+    if needy:
+        raise ConfigError(
+            f"source[{number}].lease_ms: layout {needy[0]} stores no lease, so it must be given here in milliseconds"
+        )
+    return tuple(spec.with_overrides(overrides) for spec in specs)
+
+
+def resolve(client: "DynamoDBClient", settings: "Settings", keys: Keys) -> tuple[Stream, ...]:
+    """Resolve all configured sources, grouped by stream.
+
+    Raises SetupError for a missing table, a stream that is off or of another view type.
+    """
+    if not settings.source:
+        raise ConfigError(
+            'source: nothing is watched; add a [[source]] with id, table and layout, for example id = "locks", '
+            'table = "DynamoDBLockTable", layout = "pydynlock"'
+        )
+    tables = {
+        source.table: describe(client, source.table, f"source[{number}].table")
+        for number, source in enumerate(settings.source)
+    }
+    grouped: dict[str, list[tuple[SourceSettings, Source]]] = {}
+    for number, source in enumerate(settings.source):
+        table = tables[source.table]
+        made = _source(source, specs_of(source, number), table, settings.recipe, keys, _stream_of(table, number))
+        grouped.setdefault(source.table, []).append((source, made))
+    return tuple(_stream(tables[name], members, settings) for name, members in grouped.items())
+
+
+def precision_ms(setting: int | Literal["auto"], stream_arn: str) -> int:
+    """Return what creation times are rounded down to; `auto` goes by the region that DynamoDB Local gives its ARNs."""
+    if setting != "auto":
+        return setting
+    return PRECISION_LOCAL_MS if ":dynamodb:ddblocal:" in stream_arn else PRECISION_AWS_MS
+
+
+def _stream_of(table: Table, number: int) -> str:
+    if not table.stream_enabled or table.stream_arn is None:
+        raise SetupError(
+            f'source[{number}].table = "{table.name}": its stream is off; switch it on with `aws dynamodb update-table '
+            f"--table-name {table.name} --stream-specification StreamEnabled=true,StreamViewType={VIEW_TYPE}`"
+        )
+    if table.view_type != VIEW_TYPE:
+        raise SetupError(
+            f'source[{number}].table = "{table.name}": its stream shows {table.view_type}, and {VIEW_TYPE} is needed to '
+            "tell what changed; switch the stream off and on again with that view type (it will be a new stream)"
+        )
+    return table.stream_arn
+
+
+def _source(
+    source: "SourceSettings",
+    specs: tuple[Spec, ...],
+    table: Table,
+    recipe: "RecipeSettings",
+    keys: Keys,
+    stream_arn: str,
+) -> Source:
+    kind = specs[0].traits.kind
+    made = Recipe(
+        source_id=source.id,
+        kind=kind,
+        layouts=tuple((spec.name, spec.digest) for spec in specs),
+        key_names=table.key_schema.names,
+        pseudonymise=tuple(sorted(source.pseudonymise)),
+        entity_key_id=keys.entity.id,
+        image_key_id=keys.image.id,
+        precision_ms=precision_ms(recipe.time_precision_ms, stream_arn),
+        clock_margin_ms=recipe.clock_margin_ms,
+        refresh_bucket_ms=recipe.refresh_bucket_seconds * 1_000,
+        lease_ms=source.lease_ms,
+    )
+    return Source(source.id, source.table, kind, specs, table.key_schema, made)
+
+
+def _stream(table: Table, members: "Iterable[tuple[SourceSettings, Source]]", settings: "Settings") -> Stream:
+    listed = list(members)
+    starts = {source.start or settings.engine.start for source, _ in listed}
+    if len(starts) > 1:
+        raise ConfigError(
+            f'source.start: the sources on table "{table.name}" share one stream and must start alike, not at '
+            + " and ".join(sorted(starts))
+        )
+    return Stream(table.name, cast(str, table.stream_arn), starts.pop(), tuple(source for _, source in listed))

@@ -1,0 +1,281 @@
+"""The worker: all parts joined, run until told to stop.
+
+`run` is what `lockside run` starts, and what the demo and the live tests start too.
+"""
+
+import os
+import random
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any, Final
+
+import structlog
+from ulid import ULID
+
+from lockside import __version__
+from lockside.app import sources
+from lockside.app.sources import Stream
+from lockside.app.timer import DeadlineTimer
+from lockside.audit.items import Retention
+from lockside.audit.table import AuditTable
+from lockside.audit.write import AuditTrail
+from lockside.aws.clients import Clients, connect
+from lockside.aws.retrying import Retrier, error_code
+from lockside.core import observer, telemetry
+from lockside.core.change import ShardRef
+from lockside.core.entity import Keys
+from lockside.core.event import ObserverType
+from lockside.core.ports import Announce, Clock, Processor
+from lockside.core.recipe import recipe_digest, recipe_json
+from lockside.engines.embedded.engine import EmbeddedEngine
+from lockside.engines.embedded.pace import Idle
+from lockside.engines.embedded.plan import CheckpointPolicy, StreamPlan
+from lockside.engines.embedded.plan import Settings as Pace
+from lockside.engines.embedded.reader import Services
+from lockside.engines.processor import Neighbours, ShardProcessor
+from lockside.errors import StoppedError, UsageError
+from lockside.ops import logs
+from lockside.ops.clock import SystemClock
+from lockside.ops.health import HealthServer, Pages
+from lockside.ops.metrics import PrometheusMeter
+from lockside.ops.shutdown import Shutdown
+from lockside.reactions.lapses import LapseWatch
+from lockside.reactions.rows import BatchRowReader
+from lockside.settings import Settings
+from lockside.state import keys_file
+from lockside.state.checkpoints import Checkpoints
+from lockside.state.live_index import NONCE_BYTES, LiveTable
+
+LOG = structlog.get_logger(__name__)
+
+EXIT_GOOD: Final = 0
+EXIT_UNEXPECTED: Final = 4
+
+LIVE_WRITERS_MAX: Final = 8
+"""Writes to the live index in flight at once."""
+
+TIMER_STALLED_SECONDS: Final = 60.0
+"""A timer that has not turned for so long is stuck: it turns once a second, and one test takes seconds at the most."""
+
+UNREADY_SECONDS: Final = 300.0
+"""A change unwritten for so long makes the worker unready; the stream forgets it after 24 hours."""
+
+
+def quiet(_events: Sequence[Mapping[str, Any]]) -> None:
+    """Tell nobody of written events."""
+
+
+class Worker:
+    """One worker over the configured sources. Made ready by `connected`, run once, then closed."""
+
+    def __init__(  # noqa: PLR0913 - the composition root is handed everything
+        self,
+        settings: Settings,
+        clients: Clients,
+        keys: Keys,
+        streams: Sequence[Stream],
+        *,
+        stop: threading.Event,
+        clock: Clock,
+        announce: Announce = quiet,
+    ) -> None:
+        """Join the parts; nothing is called and no thread started yet."""
+        self.meter = PrometheusMeter()
+        self._settings = settings
+        self._keys = keys
+        self._streams = {stream.arn: stream for stream in streams}
+        self._stop = stop
+        self._clock = clock
+        self._failure: BaseException | None = None
+        self._turned_ms = clock.now().mono_ms
+        self._processors: dict[ShardRef, ShardProcessor] = {}
+        self._run_id = str(ULID.from_bytes(os.urandom(16)))
+        retrier = Retrier(stop, self.meter)
+        retention = Retention(settings.audit.retention_days or None)
+        self._trail = AuditTrail(AuditTable(clients.writer, settings.audit.table, retrier), clock, retention)
+        self._pool = ThreadPoolExecutor(LIVE_WRITERS_MAX, thread_name_prefix="live-index")
+        live = LiveTable(
+            clients.dynamodb, settings.state.table, keys, retrier, self._pool, lambda: os.urandom(NONCE_BYTES)
+        )
+        lapses = LapseWatch(
+            sources={source.id: source for stream in streams for source in stream.sources},
+            keys=keys,
+            reader=BatchRowReader(clients.dynamodb, retrier),
+            trail=self._trail,
+            clock=clock,
+            meter=self.meter,
+            announce=announce,
+        )
+        self._timer = DeadlineTimer(clock, self._turned, self._failed)
+        self._neighbours = Neighbours(
+            self._trail, live, lapses, clock, self.meter, announce, rearmed=self._timer.rearmed
+        )
+        services = Services(
+            streams=clients.streams,
+            checkpoints=Checkpoints(clients.dynamodb, settings.state.table, retrier, clock),
+            clock=clock,
+            meter=self.meter,
+            jitter=random.random,
+            settings=pace_of(settings),
+        )
+        self._engine = EmbeddedEngine([plan_of(stream) for stream in streams], self._processor, services)
+
+    @classmethod
+    def connected(
+        cls, settings: Settings, *, stop: threading.Event, clock: Clock | None = None, announce: Announce = quiet
+    ) -> "Worker":
+        """Connect and find the tables.
+
+        Raises UsageError within seconds for whatever keeps the worker from running.
+        """
+        clients = connect(settings.aws)
+        keys = keys_file.load(settings.keys.file)
+        for section, table in (("audit", settings.audit.table), ("state", settings.state.table)):
+            sources.describe_own(clients.dynamodb, table, f"{section}.table")
+        streams = sources.resolve(clients.dynamodb, settings, keys)
+        return cls(
+            settings, clients, keys, streams, stop=stop, clock=clock or SystemClock(), announce=announce
+        )
+
+    def run(self, *, once: bool = False) -> None:
+        """Consume until stopped, or with `once` until the streams are drained. Raises what stopped the worker."""
+        self._tell_start()
+        self._timer.start()
+        try:
+            self._observe("worker.started", {"version": __version__, "once": once})
+            if once:
+                self._engine.run_once(self._stop)
+            else:
+                self._engine.run(self._stop)
+        except StoppedError:
+            LOG.info("stopped_before_start")
+        finally:
+            self._timer.stop(self._settings.ops.shutdown_seconds)
+        if self._failure is not None:
+            raise self._failure
+        try:
+            self._observe("worker.stopped", {"version": __version__})
+        except StoppedError:
+            # The trail did not answer while we are stopping: that the worker stopped is told by the next start.
+            LOG.warning("stop_not_recorded")
+
+    def close(self) -> None:
+        """End the threads that write."""
+        self._pool.shutdown(cancel_futures=True)
+        self._trail.close()
+
+    def live(self) -> list[str]:
+        """Say why the worker does not turn any more; nothing if it does."""
+        silent = (self._clock.now().mono_ms - self._turned_ms) / 1000
+        return [f"the deadline timer has not turned for {silent:.0f} s"] if silent > TIMER_STALLED_SECONDS else []
+
+    def ready(self) -> list[str]:
+        """Say why the worker does not do its whole job; nothing if it does."""
+        reasons = [
+            f"table {shard.table}, shard {shard.shard_id}: halted ({type(error).__name__})"
+            for shard, error in self._engine.halted().items()
+        ]
+        for processor in list(self._processors.values()):
+            seconds = self._unwritten_seconds(processor)
+            if seconds > UNREADY_SECONDS:
+                shard = processor.shard
+                reasons.append(f"table {shard.table}, shard {shard.shard_id}: a change is unwritten since {seconds:.0f} s")
+        return reasons
+
+    def refresh(self) -> None:
+        """Bring the gauges up to now, before they are read."""
+        for processor in list(self._processors.values()):
+            shard = processor.shard
+            seconds = self._unwritten_seconds(processor)
+            self.meter.gauge("oldest_unwritten_seconds", seconds, table=shard.table, shard=shard.shard_id)
+            if processor.done:
+                self._processors.pop(shard, None)
+        self.meter.gauge("live_deadlines", float(self.deadlines_armed()))
+
+    def deadlines_armed(self) -> int:
+        """Count the deadlines armed in all shards."""
+        return sum(processor.deadlines_armed() for processor in list(self._processors.values()))
+
+    def _processor(self, shard: ShardRef) -> Processor:
+        stream = self._streams[shard.stream_arn]
+        processor = ShardProcessor(shard, stream.sources, self._keys, stream.start, self._neighbours)
+        self._processors[shard] = processor
+        self._timer.add(shard, processor)
+        return processor
+
+    def _unwritten_seconds(self, processor: ShardProcessor) -> float:
+        since_ms = processor.unwritten_since_ms
+        return 0.0 if since_ms is None else max(0.0, (self._clock.now().wall_ms - since_ms) / 1000)
+
+    def _observe(self, type_: ObserverType, facts: Mapping[str, Any]) -> None:
+        now = self._clock.now()
+        record = observer.worker_record(type_, self._settings.application, self._run_id, now.wall_ms, facts)
+        if self._trail.observe(record):
+            self.meter.count("written", log="observer")
+            self._neighbours.announce([record.event])
+
+    def _tell_start(self) -> None:
+        for stream in self._streams.values():
+            LOG.info(
+                "watching",
+                start=stream.start,
+                **{
+                    telemetry.TABLE: stream.table,
+                    telemetry.SOURCE: [source.id for source in stream.sources],
+                    telemetry.RECIPE: recipe_digest(recipe_json(stream.sources))[:16],
+                    telemetry.APPLICATION: self._settings.application,
+                },
+            )
+
+    def _turned(self) -> None:
+        self._turned_ms = self._clock.now().mono_ms
+
+    def _failed(self, error: BaseException) -> None:
+        self._failure = error
+        self._stop.set()
+
+
+def run(settings: Settings, *, once: bool = False) -> int:
+    """Run a worker in this process until a signal stops it; return its exit code.
+
+    Raises UsageError where it cannot start or run on for a reason that its user can mend.
+    """
+    logs.configure(settings.ops.log_level, settings.ops.log_format)
+    stop = threading.Event()
+    with ExitStack() as stack:
+        stack.enter_context(Shutdown(stop, settings.ops.shutdown_seconds).handlers())
+        worker = Worker.connected(settings, stop=stop)
+        stack.callback(worker.close)
+        if settings.ops.listen:
+            worker.meter.refresh_with(worker.refresh)
+            pages = Pages(live=worker.live, ready=worker.ready, metrics=worker.meter.render)
+            host, port = stack.enter_context(HealthServer(settings.ops.listen, pages)).address
+            LOG.info("listening", host=host, port=port)
+        try:
+            worker.run(once=once)
+        except UsageError:
+            raise
+        except Exception as error:
+            LOG.exception("worker_stopped", **{telemetry.ERROR: error_code(error)})
+            return EXIT_UNEXPECTED
+    LOG.info("stopped")
+    return EXIT_GOOD
+
+
+def plan_of(stream: Stream) -> StreamPlan:
+    """Tell the engine of a stream."""
+    return StreamPlan(stream.table, stream.arn, stream.start, stream.sources[0].recipe.precision_ms)
+
+
+def pace_of(settings: Settings) -> Pace:
+    """Translate the settings of `[engine]`."""
+    engine = settings.engine
+    return Pace(
+        idle=Idle(engine.idle_min_ms / 1000, engine.idle_max_ms / 1000),
+        checkpoint=CheckpointPolicy(engine.checkpoint_interval_seconds),
+        page_records=engine.page_limit,
+        discovery_interval_seconds=engine.shard_listing_seconds,
+        shutdown_seconds=settings.ops.shutdown_seconds,
+    )

@@ -1,0 +1,144 @@
+"""`lockside demo`."""
+
+import shutil
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from lockside.app.demo import Stage, Summary
+
+SHUTDOWN_SECONDS_MAX: Final = 60.0
+NAME_CHARACTERS_MAX: Final = 34
+
+
+@click.command()
+@click.option("--for", "seconds", type=click.FloatRange(min=1), metavar="SECONDS", help="Stop after so long.")
+@click.option(
+    "--backend",
+    type=click.Choice(["moto", "dynamodb-local"]),
+    default="moto",
+    show_default=True,
+    help="moto runs in this process; dynamodb-local is AWS's own, on a Java runtime from a wheel (fetches 50 MB once).",
+)
+@click.option("--keep", is_flag=True, help="Leave the endpoint up until Ctrl-C, also where no terminal is.")
+def demo(*, seconds: float | None, backend: str, keep: bool) -> None:
+    """Show the main job live, on this machine: nothing is set up before and nothing stays behind.
+
+    A local DynamoDB starts. Real clients, in processes of their own, take locks and log in; one holder is killed, one
+    user just disappears. The worker watches their tables' streams and prints each audit event as it is written.
+
+    \b
+    lockside demo
+    lockside demo --backend dynamodb-local
+    lockside demo --for 10 --keep
+    """  # noqa: D301 - \b is click's mark for text to leave as it is
+    from lockside.app import demo as stages
+    from lockside.ops import logs
+    from lockside.ops.shutdown import Shutdown
+
+    logs.configure("warning", "auto")
+    stop = threading.Event()
+    with Shutdown(stop, SHUTDOWN_SECONDS_MAX).handlers():
+        click.echo(f"Starting {backend} on this machine ...")
+        kind: Any = backend
+        with stages.staged(kind, stop, click.echo, _print_events) as stage:
+            click.echo(f"It listens at {stage.emulator.endpoint_url}. The clients start; Ctrl-C ends it at any moment.\n")
+            click.echo(click.style(_cells("TIME (UTC)", "EVENT", "ENTITY", "ACTOR", "DELAY", "FLAGS"), bold=True))
+            summary = stages.play(stage, stop, seconds)
+            for problem in stage.crew.problems:
+                click.echo(f"lockside: demo client: {problem}", err=True)
+            _print_summary(summary)
+            _print_next(stage)
+            if (keep or sys.stdout.isatty()) and not stop.is_set():
+                click.echo(f"\nThe endpoint stays up at {stage.emulator.endpoint_url}. Ctrl-C ends it.")
+                stop.wait()
+        click.echo("Ended; nothing stays behind.")
+
+
+def _print_events(events: Sequence[Mapping[str, Any]]) -> None:
+    for event in events:
+        click.echo(_line(event))
+
+
+def _line(event: Mapping[str, Any]) -> str:
+    from datetime import UTC, datetime
+
+    from lockside.app.demo import event_name, instant_ms
+    from lockside.cli.rendering import shown
+
+    data = event["data"]
+    now_ms = round(datetime.now(UTC).timestamp() * 1000)
+    late_ms = data.get("known_late_ms")
+    delay_ms = int(late_ms) if late_ms is not None else max(0, now_ms - instant_ms(event["time"]))
+    flags = [*data.get("flags", []), *([f"via={data['via']}"] if "via" in data else [])]
+    entity = data.get("entity", {})
+    name = event_name(event)
+    cells = _cells(
+        event["time"][11:23],
+        name,
+        shown(f"{entity['kind']}/{entity['name']}" if entity else event["subject"]),
+        shown(data.get("actor") or "-"),
+        f"{delay_ms / 1000:.2f} s",
+        ", ".join(flags),
+    )
+    return click.style(cells, fg=_colour(name))
+
+
+def _cells(time: str, event: str, entity: str, actor: str, delay: str, flags: str) -> str:  # noqa: PLR0913, PLR0917
+    return f"{time:12}  {event:22}  {entity[:NAME_CHARACTERS_MAX]:34}  {actor:8}  {delay:>7}  {flags}".rstrip()
+
+
+def _colour(name: str) -> str | None:
+    match name.rsplit(".", 1)[-1]:
+        case "expired" | "taken_over" | "purged":
+            return "red"
+        case "acquired" | "started" | "authenticated":
+            return "green"
+        case "changed":
+            return "yellow"
+        case _:
+            return None
+
+
+def _print_summary(summary: "Summary") -> None:
+    click.echo(click.style("\nWritten", bold=True))
+    for name, count in sorted(summary.events.items()):
+        click.echo(f"  {count:5}  {name}")
+    click.echo(f"  {sum(summary.events.values()):5}  records in all; {summary.renewals} renewals counted and not recorded")
+    click.echo(click.style("Delays", bold=True))
+    click.echo(f"  from a change to its record      {_spread(summary.change_delays_ms)}")
+    click.echo("    (creation times are rounded down: to the second on moto here, to the minute on DynamoDB Local)")
+    click.echo(f"  from a lapse to its declaration  {_spread(summary.lapse_delays_ms)}")
+    click.echo(click.style("Retries", bold=True) + f"  {summary.retries}")
+
+
+def _spread(delays_ms: Sequence[int]) -> str:
+    if not delays_ms:
+        return "none"
+    ordered = sorted(delays_ms)
+    return f"median {ordered[len(ordered) // 2] / 1000:.2f} s, longest {ordered[-1] / 1000:.2f} s"
+
+
+def _print_next(stage: "Stage") -> None:
+    """Print commands that work in another terminal: the emulator's credentials, then one line each."""
+    command = _command()
+    credentials = stage.emulator.credentials
+    click.echo(click.style("\nLook further, in another terminal, while the endpoint is up", bold=True))
+    click.echo(
+        f"  export AWS_ACCESS_KEY_ID={credentials.access_key_id} "
+        f"AWS_SECRET_ACCESS_KEY={credentials.secret_access_key} LOCKSIDE_CONFIG={stage.config}"
+    )
+    for arguments in ("tail", "query --lock job-import", "query --event session.expired --json", "check"):
+        click.echo(f"  {command} {arguments}")
+
+
+def _command() -> str:
+    """Name this very program as another terminal can run it."""
+    found = shutil.which("lockside")
+    here = Path(sys.argv[0]).absolute()
+    return "lockside" if found is not None and Path(found).absolute() == here else str(here)

@@ -1,0 +1,40 @@
+"""The tables of the demo's two clients, as those clients lay them out, with their streams on."""
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import KeySchemaElementTypeDef
+
+POLL_SECONDS: Final = 1
+POLLS_MAX: Final = 30
+
+
+def create_lock_table(client: "DynamoDBClient", name: str) -> str:
+    """Create the table of python_dynamodb_lock, TTL on as the library has it; return the stream's ARN."""
+    return _create(client, name, ("lock_key", "sort_key"), ttl="expiry_time")
+
+
+def create_session_table(client: "DynamoDBClient", name: str, *, ttl: bool = False) -> str:
+    """Create the table of Flask-Session; return the stream's ARN.
+
+    Flask-Session 0.8.0 means to turn TTL on and does not (it swallows an AttributeError): off unless asked for.
+    """
+    return _create(client, name, ("id",), ttl="expiration" if ttl else None)
+
+
+def _create(client: "DynamoDBClient", name: str, keys: tuple[str, ...], ttl: str | None) -> str:
+    schema: list[KeySchemaElementTypeDef] = [{"AttributeName": keys[0], "KeyType": "HASH"}]
+    schema += [{"AttributeName": key, "KeyType": "RANGE"} for key in keys[1:]]
+    client.create_table(
+        TableName=name,
+        KeySchema=schema,
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+    )
+    waiter = client.get_waiter("table_exists")
+    waiter.wait(TableName=name, WaiterConfig={"Delay": POLL_SECONDS, "MaxAttempts": POLLS_MAX})
+    if ttl is not None:
+        client.update_time_to_live(TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": ttl})
+    return client.describe_table(TableName=name)["Table"]["LatestStreamArn"]
