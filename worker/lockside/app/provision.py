@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ACTIVE_SECONDS_MAX: Final = 120
 POLL_SECONDS: Final = 1.0
+POLLS_PER_WORD: Final = 5
 NOT_OFFERED: Final = frozenset({"UnknownOperationException", "UnknownOperation", "NotImplemented"})
 """What emulators answer for features they lack."""
 
@@ -162,7 +163,7 @@ def point_in_time_recovery(client: Any, table: str) -> bool | None:
             return None
         raise
     status = answer.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus")
-    return status == "ENABLED"
+    return bool(status == "ENABLED")
 
 
 def _keys(table: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -242,8 +243,8 @@ def wait_active(client: Any, name: str, stop: "Stop", tell: Tell) -> None:
         states = [] if table is None else [table, *table.get("GlobalSecondaryIndexes", [])]
         if states and all((s.get("TableStatus") or s.get("IndexStatus") or "ACTIVE") == "ACTIVE" for s in states):
             return
-        if polled % 5 == 4:
-            tell(f"{name}: waiting to become active ({polled + 1} s)")
+        if polled % POLLS_PER_WORD == 0 and polled:
+            tell(f"{name}: waiting to become active ({polled} s)")
         if stop.wait(POLL_SECONDS):
             break
     raise SetupError(f"{name}: not active after {ACTIVE_SECONDS_MAX} s; run `lockside init` again to go on from here")

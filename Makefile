@@ -1,0 +1,75 @@
+# Lockside's tasks. Each target makes and refreshes the virtual environment by itself.
+#   make demo [ARGS="--for 30 --backend dynamodb-local"]   the main job, live, on this machine
+#   make test [ARGS="tests/unit -k settings"]              every test but the soak ones
+#   make check                                             lint, format, types, imports
+#   make fmt                                               put the code into form
+#   make bench                                             ratios against plain boto3
+#   make soak                                              the soak tests, with big sizes
+#   make lock                                              choose exact versions anew (needs a package index)
+
+PY ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON := $(BIN)/python
+STAMP := $(VENV)/.installed
+PIP := $(PYTHON) -m pip --disable-pip-version-check --quiet
+UV_VERSION := 0.13.9
+UV := .make/uv/bin/uv
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check fmt bench soak lock venv clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml requirements.lock
+	@command -v $(PY) >/dev/null || { \
+	  echo "There is no '$(PY)' here; Lockside needs Python 3.11 or newer: make PY=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Lockside needs Python 3.11 or newer; '$(PY)' is $$($(PY) --version 2>&1 || true)." \
+	    "Name another with: make PY=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PY) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PY)' has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Preparing $(VENV) (exact versions from requirements.lock, about a minute) ..." >&2
+	@test -x $(PYTHON) || $(PY) -m venv $(VENV)
+	@$(PIP) install --require-hashes --requirement requirements.lock
+	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/lockside demo $(ARGS)
+
+test: $(STAMP)
+	@$(PYTHON) -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+fmt: $(STAMP)
+	$(BIN)/ruff check --fix-only --exit-zero .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)
+	@$(PYTHON) -m bench $(ARGS)
+
+soak: $(STAMP)
+	@LOCKSIDE_TEST_PROFILE=soak $(PYTHON) -m pytest -m soak --timeout 3600 $(ARGS)
+
+$(UV):
+	@$(PY) -m venv .make/uv
+	@.make/uv/bin/python -m pip --disable-pip-version-check --quiet install uv==$(UV_VERSION)
+
+# Versions that still fit stay as they are; `make lock ARGS=--upgrade` chooses all anew.
+lock: $(UV)
+	$(UV) pip compile pyproject.toml --output-file requirements.lock --quiet --universal --python-version 3.11 \
+	  --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-header $(ARGS)
+
+clean:
+	rm -rf $(VENV) .make .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Lockside's tests."""

@@ -1,0 +1,233 @@
+"""What `lockside check` finds out: whether the worker could run with these settings, and what to mend.
+
+It reads and never changes anything. The worker asks the same questions at its start, without sampling rows.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lockside.app.provision import definitions, describe, point_in_time_recovery, shape_faults, ttl_attribute
+from lockside.app.sources import VIEW_TYPE, specs_of
+from lockside.aws.clients import clock_offset_ms, refusal
+from lockside.aws.retrying import verdict
+from lockside.core.attributes import Image
+from lockside.core.entity import KeySchema, entity_key
+from lockside.core.failures import Verdict
+from lockside.errors import ConfigError, SetupError, UsageError, WireFaultError
+from lockside.layouts.detect import Sample, detect
+from lockside.layouts.registry import builtin
+from lockside.state import keys_file
+
+if TYPE_CHECKING:
+    from lockside.aws.clients import Clients
+    from lockside.aws.tables import TableDefinition
+    from lockside.core.ports import Clock
+    from lockside.layouts.spec import Spec
+    from lockside.settings import Settings, SourceSettings
+
+T = TypeVar("T")
+Level = Literal["fault", "warning", "good"]
+
+SAMPLE_ROWS_MAX: Final = 50
+SAMPLE_PAGES_MAX: Final = 4
+SIGNING_SKEW_MS: Final = 300_000
+"""AWS refuses requests signed with a clock five minutes off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing found. A fault keeps the worker from running, a warning does not; `fix` is the way out."""
+
+    level: Level
+    table: str | None
+    setting: str
+    what: str
+    fix: str = ""
+
+
+def examine(settings: "Settings", clients: "Clients", clock: "Clock", *, sample: bool = True) -> tuple[Finding, ...]:
+    """Look at everything the worker needs. Raises SetupError if the endpoint cannot be asked at all."""
+    try:
+        return tuple(_findings(settings, clients, clock, sample=sample))
+    except (BotoCoreError, ClientError) as error:
+        raise refusal(error, clients.endpoint) from error
+
+
+def could_run(findings: Sequence[Finding]) -> bool:
+    """Whether nothing found keeps the worker from running."""
+    return not any(finding.level == "fault" for finding in findings)
+
+
+def require(findings: Sequence[Finding]) -> None:
+    """Raise SetupError with every fault and its fix, if there are any."""
+    faults = [finding for finding in findings if finding.level == "fault"]
+    if faults:
+        lines = [f"  {fault.setting}: {fault.what}; {fault.fix}" for fault in faults]
+        raise SetupError("\n".join(["the worker cannot run:", *lines]))
+
+
+def _findings(settings: "Settings", clients: "Clients", clock: "Clock", *, sample: bool) -> Iterator[Finding]:
+    # First, as it is the cheapest call: an endpoint that is down is noticed at once.
+    yield _clock(settings, clients, clock)
+    yield _keys(settings)
+    for definition in definitions(settings):
+        yield from _own_table(definition, clients)
+    if not settings.source:
+        yield Finding("fault", None, "source", "no table is watched", "add a [[source]] for each table to watch")
+    for index, source in enumerate(settings.source):
+        yield from _source(index, source, clients, sample=sample)
+
+
+def _clock(settings: "Settings", clients: "Clients", clock: "Clock") -> Finding:
+    setting, margin_ms = "recipe.clock_margin_ms", settings.recipe.clock_margin_ms
+    offset_ms = clock_offset_ms(clients.dynamodb, clock)
+    if offset_ms is None:
+        return Finding("warning", None, setting, f"{clients.endpoint} sends no Date header; the clock was not compared")
+    if abs(offset_ms) <= margin_ms:
+        return Finding("good", None, setting, f"the clock agrees with {clients.endpoint} within {margin_ms} ms")
+    side = "ahead of" if offset_ms > 0 else "behind"
+    return Finding(
+        "fault" if abs(offset_ms) > SIGNING_SKEW_MS else "warning",
+        None,
+        setting,
+        f"this machine's clock is {abs(offset_ms)} ms {side} {clients.endpoint}",
+        "set the clock by NTP (chronyc tracking, timedatectl)",
+    )
+
+
+def _keys(settings: "Settings") -> Finding:
+    path = settings.keys.file
+    try:
+        keys_file.load(path)
+    except ConfigError as error:
+        return Finding("fault", None, "keys.file", str(error), "run lockside init, or restore the file from its backup")
+    return Finding("good", None, "keys.file", f"{path} can be read, by its owner only")
+
+
+def _own_table(definition: "TableDefinition", clients: "Clients") -> Iterator[Finding]:
+    name, setting, client = definition.name, f"{definition.purpose}.table", clients.dynamodb
+    table = describe(client, name)
+    if table is None:
+        yield Finding("fault", name, setting, "the table does not exist", "run lockside init")
+        return
+    if faults := shape_faults(definition, table):
+        yield Finding("fault", name, setting, "; ".join(faults), f"name another table in {setting}, run lockside init")
+        return
+    yield Finding("good", name, setting, "the table is there, with its keys and indexes")
+    if definition.create["DeletionProtectionEnabled"] and not table.get("DeletionProtectionEnabled"):
+        fix = "run lockside init, or set audit.deletion_protection = false"
+        yield Finding("warning", name, "audit.deletion_protection", "the table can be deleted by mistake", fix)
+    if definition.point_in_time_recovery and _if_allowed(lambda: point_in_time_recovery(client, name)) is False:
+        fix = "run lockside init, or set audit.point_in_time_recovery = false"
+        yield Finding("warning", name, "audit.point_in_time_recovery", "point-in-time recovery is off", fix)
+
+
+def _source(index: int, source: "SourceSettings", clients: "Clients", *, sample: bool) -> Iterator[Finding]:
+    place = f"source[{index}]"
+    layouts: tuple[Spec, ...] = ()
+    try:
+        layouts = specs_of(source, index)
+    except UsageError as error:
+        fix = "correct it; config/lockside.toml describes the keys of a source"
+        yield Finding("fault", source.table, f"{place}.layout", str(error), fix)
+    table = describe(clients.dynamodb, source.table)
+    if table is None:
+        what = f"the table does not exist at {clients.endpoint}"
+        yield Finding("fault", source.table, f"{place}.table", what, "correct the name, aws.region or aws.endpoint_url")
+        return
+    yield _stream(place, source, table)
+    if layouts:
+        yield from _ttl(place, source, layouts, clients)
+    if layouts and sample:
+        yield from _fit(place, source, layouts, table, clients)
+
+
+def _stream(place: str, source: "SourceSettings", table: Mapping[str, Any]) -> Finding:
+    specification = table.get("StreamSpecification", {})
+    view = specification.get("StreamViewType")
+    command = f"aws dynamodb update-table --table-name {source.table} --stream-specification"
+    turn_on = f"{command} StreamEnabled=true,StreamViewType={VIEW_TYPE}"
+    if not specification.get("StreamEnabled"):
+        return Finding("fault", source.table, f"{place}.table", "its stream is off", turn_on)
+    if view != VIEW_TYPE:
+        what = f"its stream shows {view}; both images are needed to tell what a change means"
+        # AWS does not change the view of a stream that is on: it must be turned off and on again.
+        fix = f"{command} StreamEnabled=false, then {turn_on} (the old stream is lost to its other readers)"
+        return Finding("fault", source.table, f"{place}.table", what, fix)
+    return Finding("good", source.table, f"{place}.table", f"its stream is on with {VIEW_TYPE}")
+
+
+def _ttl(place: str, source: "SourceSettings", layouts: Sequence["Spec"], clients: "Clients") -> Iterator[Finding]:
+    wanted = sorted({layout.ttl_attr for layout in layouts if layout.ttl_attr})
+    found = _if_allowed(lambda: ttl_attribute(clients.dynamodb, source.table))
+    if found and wanted and found not in wanted:
+        what = f"TTL is on for {found}, the layout expects {', '.join(wanted)}"
+        fix = "turn TTL on for that attribute, or name the table's in source.attributes"
+        yield Finding("warning", source.table, f"{place}.layout", what, fix)
+    if wanted and not found:
+        what = f"TTL is off; rows the clients leave behind stay for ever ({', '.join(wanted)} would end them)"
+        specification = f"Enabled=true,AttributeName={wanted[0]}"
+        command = f"aws dynamodb update-time-to-live --table-name {source.table}"
+        fix = f"if that is not meant: {command} --time-to-live-specification {specification}"
+        yield Finding("warning", source.table, f"{place}.layout", what, fix)
+
+
+def _fit(
+    place: str, source: "SourceSettings", layouts: Sequence["Spec"], table: Mapping[str, Any], clients: "Clients"
+) -> Iterator[Finding]:
+    setting, named = f"{place}.layout", f"layout {source.layout}"
+    rows = _if_allowed(lambda: _sample(clients.dynamodb, source.table))
+    if rows is None:
+        what, fix = "its rows were not compared with the layout: Scan is denied", "allow dynamodb:Scan for this check"
+        yield Finding("warning", source.table, setting, what, f"{fix}; the worker does not need it")
+        return
+    if not rows:
+        yield Finding("warning", source.table, setting, f"the table is empty; {named} could not be compared")
+        return
+    schema = KeySchema(tuple(each["AttributeName"] for each in table["KeySchema"]))
+    fitting = sum(any(_claims(layout, schema, row) for layout in layouts) for row in rows)
+    if fitting == len(rows):
+        yield Finding("good", source.table, setting, f"{named} fits all {len(rows)} sampled rows")
+        return
+    what = f"{named} fits {fitting} of {len(rows)} sampled rows"
+    fix = _better(schema, rows) or "see what they are: lockside explain on records of its stream"
+    yield Finding("warning" if fitting else "fault", source.table, setting, what, fix)
+
+
+def _better(schema: KeySchema, rows: Sequence[Image]) -> str | None:
+    samples = [Sample({name: row[name] for name in schema.names}, row) for row in rows]
+    found = detect(samples, builtin())
+    names = " and ".join(layout.name for layout in found.layouts)
+    return f"they look like {names} ({found.confidence})" if names else None
+
+
+def _claims(layout: "Spec", schema: KeySchema, row: Image) -> bool:
+    try:
+        return layout.claims(entity_key(row, schema), row)
+    except WireFaultError:
+        return False
+
+
+def _sample(client: Any, table: str) -> list[Image]:
+    rows: list[Image] = []
+    start: dict[str, Any] = {}
+    for _ in range(SAMPLE_PAGES_MAX):
+        page = client.scan(TableName=table, Limit=SAMPLE_ROWS_MAX - len(rows), **start)
+        rows += page["Items"]
+        if "LastEvaluatedKey" not in page or len(rows) >= SAMPLE_ROWS_MAX:
+            break
+        start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+    return rows
+
+
+def _if_allowed(ask: Callable[[], T]) -> T | None:
+    """Ask what is only good to know: a worker's own permissions need not cover it."""
+    try:
+        return ask()
+    except ClientError as error:
+        if verdict(error) is Verdict.DENIED:
+            return None
+        raise

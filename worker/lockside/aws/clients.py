@@ -1,0 +1,136 @@
+"""The AWS clients one process uses, made once from the settings, and what their failures mean at start."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from lockside import __version__
+from lockside.core.failures import Verdict
+from lockside.errors import LocksideError, NotFoundOutError, SetupError
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodbstreams import DynamoDBStreamsClient
+
+    from lockside.core.ports import Clock
+    from lockside.settings import AwsSettings
+
+ATTEMPTS_MAX: Final = 2
+"""botocore's own attempts: few, as what lasts longer is retried by us, with shutdown, metrics and a log line."""
+
+_MILLISECOND: Final = timedelta(milliseconds=1)
+DATE_STEP_MS: Final = 1_000
+"""HTTP's Date header counts whole seconds (RFC 9110 §5.6.7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Clients are safe to share between threads.
+
+    `writer` does not validate parameters: it puts what was checked before, and validation is half a batch's CPU.
+    `endpoint` names for people what is spoken to.
+    """
+
+    dynamodb: "DynamoDBClient"
+    streams: "DynamoDBStreamsClient"
+    writer: "DynamoDBClient"
+    endpoint: str
+
+
+def connect(settings: "AwsSettings") -> Clients:
+    """Make the clients; nothing is sent yet.
+
+    Raises SetupError when the region, the profile or the credentials are missing.
+    """
+    import boto3
+    from botocore import exceptions as aws
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=settings.connect_timeout_seconds,
+        read_timeout=settings.read_timeout_seconds,
+        max_pool_connections=settings.max_connections,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS_MAX},
+        user_agent_extra=f"lockside/{__version__}",
+    )
+    common: dict[str, Any] = {"endpoint_url": settings.endpoint_url or None}
+    try:
+        session = boto3.Session(region_name=settings.region or None, profile_name=settings.profile or None)
+        # Asked for now: botocore itself would only notice at the first call, from whatever thread makes it.
+        if session.get_credentials() is None:
+            raise aws.NoCredentialsError
+        dynamodb = session.client("dynamodb", config=config, **common)
+        streams = session.client("dynamodbstreams", config=config, **common)
+        unchecked = config.merge(Config(parameter_validation=False))
+        writer = session.client("dynamodb", config=unchecked, **common)
+    except (aws.BotoCoreError, ValueError) as error:
+        raise refusal(error, settings.endpoint_url) from error
+    return Clients(dynamodb, streams, writer, dynamodb.meta.endpoint_url)
+
+
+def refusal(error: Exception, endpoint: str) -> LocksideError:
+    """Say what a failed call means to someone who is setting up, and the way out.
+
+    The service's own text is left out: it may quote what was sent.
+    """
+    from botocore import exceptions as aws
+
+    from lockside.aws.retrying import NO_ANSWER, error_code, verdict
+
+    match error:
+        case aws.NoCredentialsError() | aws.PartialCredentialsError() | aws.CredentialRetrievalError():
+            return SetupError(
+                "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, aws.profile, or give "
+                "the machine a role (an emulator takes any two words)"
+            )
+        case aws.NoRegionError():
+            return SetupError('aws.region = "": no region was found; set it, or AWS_DEFAULT_REGION')
+        case aws.ProfileNotFound():
+            return SetupError("aws.profile: there is no such profile in ~/.aws/config; `aws configure list-profiles`")
+        case _ if isinstance(error, NO_ANSWER):
+            return SetupError(
+                f"no answer from {endpoint or 'AWS'} ({type(error).__name__}); is aws.endpoint_url right, the service "
+                "up, and the network open?"
+            )
+        case aws.ClientError() if verdict(error) is Verdict.DENIED:
+            return SetupError(
+                f"{endpoint or 'AWS'} denies {error.operation_name} ({error_code(error)}); check the credentials and "
+                "allow the action in their policy"
+            )
+        case aws.ClientError():
+            return NotFoundOutError(f"{error.operation_name} failed with {error_code(error)}; try again")
+        case ValueError():
+            return SetupError(f'aws.endpoint_url = "{endpoint}": is not a usable address')
+        case _:
+            return SetupError(f"the AWS client could not be set up ({type(error).__name__}); check [aws]")
+
+
+def clock_offset_ms(client: "DynamoDBClient", clock: "Clock") -> int | None:
+    """Measure how far this machine's clock is ahead of the endpoint's Date header; None if it sends none.
+
+    Any answer will do, a refusal too. The header is floored to the second and the call takes time, so only what both
+    together cannot explain is counted.
+    """
+    from botocore import exceptions as aws
+
+    sent_ms = clock.now().wall_ms
+    try:
+        metadata: Any = client.list_tables(Limit=1)["ResponseMetadata"]
+    except aws.ClientError as error:
+        metadata = error.response.get("ResponseMetadata", {})
+    received_ms = clock.now().wall_ms
+    header = metadata.get("HTTPHeaders", {}).get("date")
+    return None if header is None else _offset_ms(header, sent_ms, received_ms)
+
+
+def _offset_ms(header: str, sent_ms: int, received_ms: int) -> int | None:
+    try:
+        read = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    stamped = read if read.tzinfo else read.replace(tzinfo=UTC)
+    date_ms = (stamped - datetime(1970, 1, 1, tzinfo=UTC)) // _MILLISECOND
+    if sent_ms > date_ms + DATE_STEP_MS:
+        return sent_ms - (date_ms + DATE_STEP_MS)
+    return min(received_ms - date_ms, 0)

@@ -1,0 +1,57 @@
+"""`lockside check`."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lockside.cli.options import config_option, json_option, read_settings
+
+if TYPE_CHECKING:
+    from lockside.app.preflight import Finding
+
+
+@click.command(epilog="Exit codes: 0 the worker could run; 1 it could not; 2 wrong settings, or no answer from AWS.")
+@config_option
+@json_option
+@click.pass_context
+def check(ctx: click.Context, *, config: Path | None, as_json: bool) -> None:
+    """Find out whether the worker could run, and what to mend.
+
+    Looks at the tables, their streams, TTL and sampled rows, the keys file and the clock; changes nothing.
+
+    \b
+    lockside check --config lockside.toml
+    lockside check --json | jq 'select(.level == "fault")'
+    """  # noqa: D301 - \b is click's mark for text to leave as it is
+    settings = read_settings(config)
+    from lockside.app import preflight
+    from lockside.aws.clients import connect
+    from lockside.ops.clock import SystemClock
+
+    findings = preflight.examine(settings, connect(settings.aws), SystemClock())
+    for line in _json_lines(findings) if as_json else _lines(findings):
+        click.echo(line)
+    ctx.exit(0 if preflight.could_run(findings) else 1)
+
+
+def _json_lines(findings: "Sequence[Finding]") -> Iterator[str]:
+    import orjson
+
+    for finding in findings:
+        yield orjson.dumps(finding).decode()
+
+
+def _lines(findings: "Sequence[Finding]") -> Iterator[str]:
+    from lockside.cli.rendering import level
+
+    for finding in findings:
+        subject = f"{finding.table}: " if finding.table else ""
+        yield f"{level(finding.level.ljust(7))}  {subject}{finding.what}  [{finding.setting}]"
+        if finding.fix:
+            yield f"         → {finding.fix}"
+    faults = sum(finding.level == "fault" for finding in findings)
+    warnings = sum(finding.level == "warning" for finding in findings)
+    verdict = f"The worker cannot run: {faults} to mend" if faults else "The worker could run"
+    yield f"{verdict}; {warnings} warning{'' if warnings == 1 else 's'}."

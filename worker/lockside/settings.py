@@ -1,0 +1,321 @@
+"""The settings: defaults < TOML file < environment (`LOCKSIDE_AUDIT__TABLE`) < flags, checked once and then frozen.
+
+`config/lockside.toml` shows every key. Units live in names; an empty text means "not set", as TOML has no null.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, SettingsConfigDict, SettingsError
+
+from lockside.errors import ConfigError
+
+ENV_PREFIX: Final = "LOCKSIDE_"
+ENV_DELIMITER: Final = "__"
+PORT_MAX: Final = 65535
+PRECISION_MS_MAX: Final = 60_000
+VALUE_CHARACTERS_MAX: Final = 80
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+TableName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")]
+StartMode = Literal["TRIM_HORIZON", "LATEST"]
+Concealed = Literal["name", "owner", "principal"]
+
+
+def listen_address(text: str) -> tuple[str, int] | None:
+    """Read `host:port` (`[::1]:9464` for IPv6, port 0 for any free one); None for empty text. Raises ValueError."""
+    if not text:
+        return None
+    host, colon, port = text.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > PORT_MAX:
+        raise ValueError('should be "host:port", for example "127.0.0.1:9464", or "" for none')
+    return host, int(port)
+
+
+def _listen(text: str) -> str:
+    listen_address(text)
+    return text
+
+
+def _endpoint(text: str) -> str:
+    parts = urlsplit(text)
+    if text and (parts.scheme not in {"http", "https"} or not parts.hostname):
+        raise ValueError('should be a URL such as "http://127.0.0.1:8000", or "" for AWS itself')
+    if parts.username or parts.password:
+        raise ValueError("should hold no user or password; credentials come from AWS's own chain")
+    return text
+
+
+def _precision(value: Any) -> Any:
+    number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+    if number == "auto" or (type(number) is int and 1 <= number <= PRECISION_MS_MAX):
+        return number
+    raise ValueError(f'should be "auto" or whole milliseconds from 1 to {PRECISION_MS_MAX}')
+
+
+class Section(BaseModel):
+    """One table of the settings file: frozen, and unknown keys are refused."""
+
+    # Defaults too: one may clash with what is given beside it.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class AwsSettings(Section):
+    """How AWS is reached. What is empty is left to AWS's own chain of environment, profile and instance."""
+
+    region: str = ""
+    endpoint_url: Annotated[str, AfterValidator(_endpoint)] = ""
+    profile: str = ""
+    max_connections: int = Field(default=32, ge=1, le=1024)
+    connect_timeout_seconds: float = Field(default=3.0, gt=0, le=60)
+    read_timeout_seconds: float = Field(default=15.0, gt=0, le=120)
+
+
+class AuditSettings(Section):
+    """Where the audit trail is kept."""
+
+    table: TableName = "lockside-audit"
+    retention_days: int = Field(default=0, ge=0, le=36_500)
+    deletion_protection: bool = True
+    point_in_time_recovery: bool = True
+
+
+class StateSettings(Section):
+    """Where the worker keeps what it must remember."""
+
+    table: TableName = "lockside-state"
+
+
+class KeysSettings(Section):
+    """Where the keys are that make pseudonyms, image hashes and seals."""
+
+    file: Path = Path("lockside.keys.json")
+
+
+class EngineSettings(Section):
+    """Where changes come from, and at what pace."""
+
+    kind: Literal["embedded"] = "embedded"
+    start: StartMode = "TRIM_HORIZON"
+    idle_min_ms: int = Field(default=200, ge=1, le=60_000)
+    idle_max_ms: int = Field(default=1_000, ge=1, le=60_000)
+    checkpoint_interval_seconds: float = Field(default=5.0, ge=0, le=3_600)
+    page_limit: int = Field(default=1_000, ge=1, le=1_000)
+    shard_listing_seconds: float = Field(default=30.0, gt=0, le=3_600)
+
+    @field_validator("idle_max_ms", mode="after")
+    @classmethod
+    def _idle_range(cls, idle_max_ms: int, info: ValidationInfo) -> int:
+        if idle_max_ms < info.data.get("idle_min_ms", 0):
+            raise ValueError(f"should be at least idle_min_ms = {info.data['idle_min_ms']}")
+        return idle_max_ms
+
+
+class RecipeSettings(Section):
+    """What decides a record's bytes besides the change. Another value here seals the logs and opens new ones."""
+
+    clock_margin_ms: int = Field(default=2_000, ge=0, le=60_000)
+    refresh_bucket_seconds: int = Field(default=3_600, ge=1, le=86_400)
+    time_precision_ms: Annotated[Literal["auto"] | int, BeforeValidator(_precision)] = "auto"
+
+
+class OpsSettings(Section):
+    """What an operator sees."""
+
+    listen: Annotated[str, AfterValidator(_listen)] = ""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "pretty"] = "auto"
+    shutdown_seconds: float = Field(default=20.0, gt=0, le=600)
+
+
+class SourceSettings(Section):
+    """One watched table and what it holds."""
+
+    id: Name
+    table: TableName
+    layout: str = Field(min_length=1)
+    pseudonymise: tuple[Concealed, ...] = ()
+    attributes: dict[str, str] = Field(default_factory=dict)
+    principal: tuple[str, ...] = ()
+    lease_ms: int | None = Field(default=None, ge=1, le=31 * 86_400_000)
+    start: StartMode | None = None
+
+
+class Settings(BaseSettings):
+    """All settings. Made by `load`, which knows the file and the flags."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_DELIMITER,
+    )
+
+    application: Name = "lockside"
+    aws: AwsSettings = AwsSettings()
+    audit: AuditSettings = AuditSettings()
+    state: StateSettings = StateSettings()
+    keys: KeysSettings = KeysSettings()
+    engine: EngineSettings = EngineSettings()
+    recipe: RecipeSettings = RecipeSettings()
+    ops: OpsSettings = OpsSettings()
+    source: tuple[SourceSettings, ...] = ()
+
+    # On the field, not on the whole: faults elsewhere must not hide these.
+    @field_validator("source", mode="after")
+    @classmethod
+    def _sources_apart(cls, sources: tuple[SourceSettings, ...], info: ValidationInfo) -> tuple[SourceSettings, ...]:
+        ids = [source.id for source in sources]
+        faults = [
+            f'id "{name}" is used {ids.count(name)} times; each source needs its own'
+            for name in sorted(set(ids))
+            if ids.count(name) > 1
+        ]
+        for section in ("audit", "state"):
+            own = info.data.get(section)
+            faults += [
+                f'id "{source.id}" watches {section}.table = "{own.table}"; Lockside\'s own tables cannot be watched'
+                for source in sources
+                if own is not None and source.table == own.table
+            ]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return sources
+
+    @field_validator("state", mode="after")
+    @classmethod
+    def _state_apart(cls, state: StateSettings, info: ValidationInfo) -> StateSettings:
+        audit = info.data.get("audit")
+        if audit is not None and state.table == audit.table:
+            raise ValueError(f'table = "{state.table}" is audit.table too; the two need tables of their own')
+        return state
+
+
+def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Load the settings from a TOML file, the environment and flags (`{"ops.listen": …}`; a flag not given is None).
+
+    Raises ConfigError with every fault found.
+    """
+    document = _read(path)
+    flags = _nested({name: value for name, value in (overrides or {}).items() if value is not None})
+    faults = list(_unknown_environment())
+    try:
+        environment = EnvSettingsSource(Settings)
+        layers = (InitSettingsSource(Settings, flags), environment, InitSettingsSource(Settings, document))
+        settings = Settings(_build_sources=(layers, {}))
+    except SettingsError as error:
+        # Its text names the variable's field; its cause, which is left out, may quote the value.
+        faults.append(f"environment: {error}; a section or list is written as JSON, for example '[{{...}}]'")
+    except ValidationError as error:
+        origins = ((flags, "a flag"), (environment(), "the environment"))
+        faults += [_fault(detail, origins) for detail in error.errors(include_url=False)]
+    if faults:
+        count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+        raise ConfigError("\n".join([f"{count} in the settings ({path or 'no file'}):", *(f"  {f}" for f in faults)]))
+    return settings
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name the file with --config") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text, which TOML must be") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from error
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *sections, key = name.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch.setdefault(section, {})
+        branch[key] = value
+    return tree
+
+
+def _unknown_environment() -> Iterator[str]:
+    """Find variables of unknown sections.
+
+    Only those with `__`: Kubernetes sets LOCKSIDE_SERVICE_HOST and the like where a Service is called lockside.
+    """
+    for variable in sorted(os.environ):
+        section, delimiter, _ = variable.upper().removeprefix(ENV_PREFIX).partition(ENV_DELIMITER)
+        if variable.upper().startswith(ENV_PREFIX) and delimiter and section.lower() not in Settings.model_fields:
+            yield f"{variable}: unknown section{_nearest(section.lower(), Settings.model_fields)}"
+
+
+def _nearest(key: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(key, list(known), n=1)
+    return f'; did you mean "{close[0]}"?' if close else f"; known here: {', '.join(known)}"
+
+
+def _fault(detail: Mapping[str, Any], origins: Sequence[tuple[Mapping[str, Any], str]]) -> str:
+    location: tuple[str | int, ...] = detail["loc"]
+    origin = next((f" (from {name})" for tree, name in origins if _holds(tree, location)), "")
+    path = _spell(location) + origin
+    kind, allowed = detail["type"], str(detail["msg"])
+    if kind == "extra_forbidden":
+        # What stands under an unknown key may be a secret put in the wrong place: it is not shown.
+        return f"{path}: unknown key{_nearest(str(location[-1]), _known_keys(location[:-1]))}"
+    if kind == "missing":
+        return f"{path}: is missing"
+    for opening in ("Value error, ", "Input ", "String ", "Assertion failed, "):
+        allowed = allowed.removeprefix(opening)
+    value = detail["input"]
+    if isinstance(value, BaseModel | Mapping | list | tuple):
+        return f"{path}: {allowed}"
+    return f"{path} = {_shown(value)}: {allowed}"
+
+
+def _shown(value: object) -> str:
+    """Show a scalar setting; a URL's user part is a credential."""
+    text = str(value)
+    if "@" in text:
+        text = "…@" + text.rpartition("@")[2]
+    text = text if len(text) <= VALUE_CHARACTERS_MAX else text[:VALUE_CHARACTERS_MAX] + "…"
+    return f'"{text}"' if isinstance(value, str) else text
+
+
+def _spell(location: Sequence[str | int]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+
+
+def _holds(tree: Any, location: Sequence[str | int]) -> bool:
+    for part in location:
+        if not isinstance(tree, Mapping) or part not in tree:
+            return isinstance(tree, list | tuple)
+        tree = tree[part]
+    return True
+
+
+def _known_keys(location: Sequence[str | int]) -> Sequence[str]:
+    model: Any = Settings
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        model = next((a for a in get_args(annotation) if isinstance(a, type) and issubclass(a, BaseModel)), annotation)
+    return list(model.model_fields)
