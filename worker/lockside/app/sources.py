@@ -90,7 +90,7 @@ def specs_of(source: "SourceSettings", number: int) -> tuple[Spec, ...]:
     """Find a source's layouts, with its overrides. Raises ConfigError that names the source."""
     overrides: dict[str, Any] = dict(source.attributes)
     if source.principal:
-        overrides["principal"] = list(source.principal)
+        overrides["principals"] = list(source.principal)
     specs = registry.builtin().resolve([source.layout])
     needy = [spec.name for spec in specs if spec.needs_lease and source.lease_ms is None]
     if needy:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lockside.app.demo import Stage, Summary
 
 SHUTDOWN_SECONDS_MAX: Final = 60.0
-NAME_CHARACTERS_MAX: Final = 34
+HEADING: Final = f"{'DELAY':>9}  {'TIME':24}  {'EVENT':21}  {'LOCK OR SESSION':32}  ACTOR  NOTES"
 
 
 @click.command()
@@ -48,15 +48,18 @@ def demo(*, seconds: float | None, backend: str, keep: bool) -> None:
         kind: Any = backend
         with stages.staged(kind, stop, click.echo, _print_events) as stage:
             click.echo(f"It listens at {stage.emulator.endpoint_url}. The clients start; Ctrl-C ends it at any moment.\n")
-            click.echo(click.style(_cells("TIME (UTC)", "EVENT", "ENTITY", "ACTOR", "DELAY", "FLAGS"), bold=True))
+            click.echo(click.style(HEADING, bold=True))
             summary = stages.play(stage, stop, seconds)
             for problem in stage.crew.problems:
                 click.echo(f"lockside: demo client: {problem}", err=True)
             _print_summary(summary)
-            _print_next(stage)
-            if (keep or sys.stdout.isatty()) and not stop.is_set():
-                click.echo(f"\nThe endpoint stays up at {stage.emulator.endpoint_url}. Ctrl-C ends it.")
+            if stop.is_set():
+                pass
+            elif keep or sys.stdout.isatty():
+                _print_next(stage)
                 stop.wait()
+            else:
+                click.echo("\nTo look further, keep the endpoint up with --keep.")
         click.echo("Ended; nothing stays behind.")
 
 
@@ -69,40 +72,12 @@ def _line(event: Mapping[str, Any]) -> str:
     from datetime import UTC, datetime
 
     from lockside.app.demo import event_name, instant_ms
-    from lockside.cli.rendering import shown
+    from lockside.cli.record_line import record_line
 
-    data = event["data"]
+    late_ms = event["data"].get("known_late_ms")
     now_ms = round(datetime.now(UTC).timestamp() * 1000)
-    late_ms = data.get("known_late_ms")
     delay_ms = int(late_ms) if late_ms is not None else max(0, now_ms - instant_ms(event["time"]))
-    flags = [*data.get("flags", []), *([f"via={data['via']}"] if "via" in data else [])]
-    entity = data.get("entity", {})
-    name = event_name(event)
-    cells = _cells(
-        event["time"][11:23],
-        name,
-        shown(f"{entity['kind']}/{entity['name']}" if entity else event["subject"]),
-        shown(data.get("actor") or "-"),
-        f"{delay_ms / 1000:.2f} s",
-        ", ".join(flags),
-    )
-    return click.style(cells, fg=_colour(name))
-
-
-def _cells(time: str, event: str, entity: str, actor: str, delay: str, flags: str) -> str:  # noqa: PLR0913, PLR0917
-    return f"{time:12}  {event:22}  {entity[:NAME_CHARACTERS_MAX]:34}  {actor:8}  {delay:>7}  {flags}".rstrip()
-
-
-def _colour(name: str) -> str | None:
-    match name.rsplit(".", 1)[-1]:
-        case "expired" | "taken_over" | "purged":
-            return "red"
-        case "acquired" | "started" | "authenticated":
-            return "green"
-        case "changed":
-            return "yellow"
-        case _:
-            return None
+    return f"{f'+{delay_ms / 1000:.2f} s':>9}  {record_line(event_name(event), dict(event))}"
 
 
 def _print_summary(summary: "Summary") -> None:
@@ -128,7 +103,8 @@ def _print_next(stage: "Stage") -> None:
     """Print commands that work in another terminal: the emulator's credentials, then one line each."""
     command = _command()
     credentials = stage.emulator.credentials
-    click.echo(click.style("\nLook further, in another terminal, while the endpoint is up", bold=True))
+    click.echo(f"\nThe endpoint stays up at {stage.emulator.endpoint_url} until Ctrl-C.")
+    click.echo(click.style("Look further, in another terminal", bold=True))
     click.echo(
         f"  export AWS_ACCESS_KEY_ID={credentials.access_key_id} "
         f"AWS_SECRET_ACCESS_KEY={credentials.secret_access_key} LOCKSIDE_CONFIG={stage.config}"
