@@ -28,7 +28,9 @@ def recipe(**changes: Any) -> Recipe:
     return Recipe(**(facts | changes))
 
 
-def change(old: object, new: object, *, by_ttl: bool = False, created_ms: int = CREATED_MS, position: int = 1) -> Change:
+def change(
+    old: object, new: object, *, by_ttl: bool = False, created_ms: int = CREATED_MS, position: int = 1
+) -> Change:
     """Build a change whose operation follows from which of the two rows are there."""
     operation: Operation = "INSERT" if old is None else "REMOVE" if new is None else "MODIFY"
     return Change(

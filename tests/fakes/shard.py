@@ -38,9 +38,7 @@ class ShardRig:
         lapses = LapseWatch(
             {self.source.id: self.source}, PUBLIC_KEYS, self.table, self.trail, self.clock, NoMeter(), self._hear
         )
-        neighbours = Neighbours(
-            self.trail, self.live, lapses, self.clock, NoMeter(), self._hear, rearmed=lambda: None
-        )
+        neighbours = Neighbours(self.trail, self.live, lapses, self.clock, NoMeter(), self._hear, rearmed=lambda: None)
         self.processor = ShardProcessor(SHARD, (self.source,), PUBLIC_KEYS, "TRIM_HORIZON", neighbours)
         self.processor.initialize(SHARD, self.checkpoint)
 

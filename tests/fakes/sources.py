@@ -10,7 +10,8 @@ from lockside.layouts.registry import builtin
 from tests.fakes.changes import recipe
 
 SHARD: Final = ShardRef(
-    "arn:aws:dynamodb:us-east-1:123456789012:table/locks/stream/2026-11-23T08:00:00.000", "shardId-00000001795420800000-abc"
+    "arn:aws:dynamodb:us-east-1:123456789012:table/locks/stream/2026-11-23T08:00:00.000",
+    "shardId-00000001795420800000-abc",
 )
 CREATED_SECONDS: Final = 1_795_421_400
 

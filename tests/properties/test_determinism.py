@@ -1,5 +1,6 @@
 """Law 2: any split into batches, and any crash and replay, gives the same change records and the same head."""
 
+import json
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -113,7 +114,7 @@ def test_any_crash_and_replay_gives_the_same_log(
 
 
 def crash_once(rig: ShardRig, size: int, where: int) -> None:
-    """Consume a batch and die: at the record write, at the live index, before the head, before or after the checkpoint."""
+    """Consume a batch and die: at the write, at the live index, before the head, before or after the checkpoint."""
     error = StoppedError("crash")
     match where:
         case 0:
@@ -137,9 +138,7 @@ def crash_once(rig: ShardRig, size: int, where: int) -> None:
 
 @given(HISTORIES, GAPS)
 def test_before_and_after_hashes_link(history: tuple[str, list[Write]], gaps: list[int]) -> None:
-    """Per entity each record's before-hash is the after-hash of the record before it: nothing unrecorded breaks a link."""
-    import json
-
+    """Each before-hash is the after-hash of the entity's record before it: nothing unrecorded breaks a link."""
     rig = written(history, gaps)
     rig.consume()
     last: dict[str, Any] = {}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lockside.core.change import ShardRef
-from lockside.core.decode import decode_record, salvage
+from lockside.core.decode import Salvaged, decode_record, salvage
 from lockside.core.entity import EntityKey, KeySchema
 from lockside.errors import FaultyPageError, WireFaultError
 
@@ -121,8 +121,8 @@ def test_no_usable_sequence_number_is_a_faulty_page(value: object) -> None:
 
 def test_salvage_keeps_what_can_be_read() -> None:
     """Of a broken record the key and the time are kept where they are sound."""
-    assert salvage(record(eventName="UPSERT"), SCHEMA, 1_000) == (EntityKey((("S", "a"),)), 1_795_421_400_000)
-    assert salvage(record(Keys=None, ApproximateCreationDateTime=None), SCHEMA, 1_000) == (None, None)
+    assert salvage(record(eventName="UPSERT"), SCHEMA, 1_000) == Salvaged(EntityKey((("S", "a"),)), 1_795_421_400_000)
+    assert salvage(record(Keys=None, ApproximateCreationDateTime=None), SCHEMA, 1_000) == Salvaged(None, None)
 
 
 def test_shard_origin_names_region_account_table_label_and_shard() -> None:

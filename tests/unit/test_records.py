@@ -12,7 +12,7 @@ from lockside.core import records
 from lockside.core.decode import decode_record
 from lockside.core.entity import PUBLIC_KEYS
 from lockside.core.interpret import interpret_for
-from lockside.core.records import ChangeRecord, change_record, rfc3339, undecodable_record
+from lockside.core.records import ChangeRecord, Place, change_record, rfc3339, undecodable_record
 from tests.fakes.sources import SHARD, lock_keys, pydynlock, source, wire
 
 SECRET = "s3cr3t-p4yl04d"  # noqa: S105 - made up
@@ -25,7 +25,7 @@ def record_of(raw: dict[str, Any], layout: str = "pydynlock", **changes: Any) ->
     found, told = interpret_for(change, (src,))
     assert found is src
     assert told.event is not None
-    return change_record(told.event, change, src, PUBLIC_KEYS, src.layouts[0].default_sort)
+    return change_record(told.event, change, src, PUBLIC_KEYS)
 
 
 def body(record: ChangeRecord) -> Any:
@@ -74,7 +74,10 @@ def test_is_a_cloud_event() -> None:
 def test_a_session_stands_as_its_pseudonym() -> None:
     """Neither the key nor the payload of a session enters its record; its user does."""
     keys = {"id": {"S": f"session:{SECRET}"}}
-    row = {"val": {"B": b"\x82\xa8_user_id\xa4dave\xa5token\xae" + SECRET.encode()}, "expiration": {"N": "1795421498.26"}}
+    row = {
+        "val": {"B": b"\x82\xa8_user_id\xa4dave\xa5token\xae" + SECRET.encode()},
+        "expiration": {"N": "1795421498.26"},
+    }
     record = record_of(wire(7, keys, None, row), "flask-session")
     assert SECRET.encode() not in record.body + record.pk.encode()
     assert body(record)["data"]["actor"] == "dave"
@@ -129,7 +132,7 @@ def test_empty_actor_is_not_indexed() -> None:
 def test_undecodable_keeps_place_and_reason_only() -> None:
     """Of a change that is not understood, nothing derived from its wire bytes is kept."""
     src = source("pydynlock")
-    record = undecodable_record(SHARD, 9, "operation", src, PUBLIC_KEYS, (None, None))
+    record = undecodable_record(Place(SHARD, 9, 0), "operation", None, src, PUBLIC_KEYS)
     assert record.time_ms == 0
     assert record.position == 9
     assert body(record)["data"]["reason"] == "operation"

@@ -48,7 +48,15 @@ CASES: Final[list[Case]] = [
     ("log out", USER, ANON, False, "session.deauthenticated", (), True),
     ("switch", USER, replace(USER, principal="bob"), False, "session.changed", ("principal_switched",), True),
     ("payload", USER, replace(USER, payload="q"), False, "session.changed", (), True),
-    ("shorten", USER, replace(USER, deadline_ms=DEADLINE_MS - 1_000), False, "session.changed", ("lifetime_shortened",), True),
+    (
+        "shorten",
+        USER,
+        replace(USER, deadline_ms=DEADLINE_MS - 1_000),
+        False,
+        "session.changed",
+        ("lifetime_shortened",),
+        True,
+    ),
     ("deadline switch", USER, NEVER, False, "session.changed", ("deadline_switched",), True),
     ("refresh", USER, replace(USER, deadline_ms=DEADLINE_MS + 1), False, "session.refreshed", (), False),
     ("refresh", USER, replace(USER, deadline_ms=DEADLINE_MS + 3_600_000), False, "session.refreshed", (), True),
@@ -102,7 +110,11 @@ def test_a_switch_names_both() -> None:
 
 @pytest.mark.parametrize(
     ("row", "reason", "certainty"),
-    [(PAST, "after_deadline", "inferred"), (USER, "removed", "certain"), (NEVER, "removed_without_deadline", "unknown")],
+    [
+        (PAST, "after_deadline", "inferred"),
+        (USER, "removed", "certain"),
+        (NEVER, "removed_without_deadline", "unknown"),
+    ],
 )
 def test_a_removal_says_how_sure_it_is(row: SessionRow, reason: str, certainty: str) -> None:
     """After the deadline a logout and a reaper look the same; without one nothing tells them apart."""

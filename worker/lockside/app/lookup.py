@@ -80,7 +80,13 @@ class Lookup:
     def _watched(self, kind: Kind, keys: Keys) -> list[Watched]:
         return [
             Watched(
-                Naming(source.id, kind, source.pseudonymise, keys.entity),
+                Naming(
+                    source_id=source.id,
+                    kind=kind,
+                    pseudonymise=source.pseudonymise,
+                    default_sort=None,
+                    key=keys.entity,
+                ),
                 tuple(dict.fromkeys(spec.default_sort for spec in specs if spec.default_sort is not None)),
                 ("", FLASK_SESSION_PREFIX, *_key_prefixes(specs)) if kind == "session" else ("",),
             )
@@ -143,4 +149,4 @@ def _typed(text: str) -> Iterator[tuple[str, str]]:
 def _key_prefixes(specs: "tuple[Spec, ...]") -> Iterator[str]:
     for spec in specs:
         for rule in spec.rows.keys:
-            yield from rule.prefix
+            yield from rule.prefix if rule is not None else ()

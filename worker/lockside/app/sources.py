@@ -1,6 +1,5 @@
 """From the configured sources to what the core works with: each table described, its layout found, its recipe fixed."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
@@ -16,6 +15,8 @@ from lockside.layouts import registry
 from lockside.layouts.spec import Spec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from types_boto3_dynamodb import DynamoDBClient
 
     from lockside.core.ports import StartMode
@@ -61,8 +62,8 @@ def describe(client: "DynamoDBClient", name: str, setting: str) -> Table:
     except (ClientError, BotoCoreError) as error:
         if verdict(error) is Verdict.NOT_FOUND:
             raise SetupError(
-                f'{setting} = "{name}": there is no such table at {client.meta.endpoint_url} in {client.meta.region_name}; '
-                "create it, or correct the name, aws.region or aws.endpoint_url"
+                f'{setting} = "{name}": there is no such table at {client.meta.endpoint_url} in '
+                f"{client.meta.region_name}; create it, or correct the name, aws.region or aws.endpoint_url"
             ) from error
         raise aws_clients.refusal(error, client.meta.endpoint_url) from error
     specification = described.get("StreamSpecification") or {}
@@ -90,7 +91,7 @@ def specs_of(source: "SourceSettings", number: int) -> tuple[Spec, ...]:
     """Find a source's layouts, with its overrides. Raises ConfigError that names the source."""
     overrides: dict[str, Any] = dict(source.attributes)
     if source.principal:
-        overrides["principals"] = list(source.principal)
+        overrides["principal"] = list(source.principal)
     specs = registry.builtin().resolve([source.layout])
     needy = [spec.name for spec in specs if spec.needs_lease and source.lease_ms is None]
     if needy:
@@ -117,7 +118,8 @@ def resolve(client: "DynamoDBClient", settings: "Settings", keys: Keys) -> tuple
     grouped: dict[str, list[tuple[SourceSettings, Source]]] = {}
     for number, source in enumerate(settings.source):
         table = tables[source.table]
-        made = _source(source, specs_of(source, number), table, settings.recipe, keys, _stream_of(table, number))
+        precision = precision_ms(settings.recipe.time_precision_ms, _stream_of(table, number))
+        made = _source(source, specs_of(source, number), table.key_schema, _common(settings.recipe, keys, precision))
         grouped.setdefault(source.table, []).append((source, made))
     return tuple(_stream(tables[name], members, settings) for name, members in grouped.items())
 
@@ -132,40 +134,42 @@ def precision_ms(setting: int | Literal["auto"], stream_arn: str) -> int:
 def _stream_of(table: Table, number: int) -> str:
     if not table.stream_enabled or table.stream_arn is None:
         raise SetupError(
-            f'source[{number}].table = "{table.name}": its stream is off; switch it on with `aws dynamodb update-table '
-            f"--table-name {table.name} --stream-specification StreamEnabled=true,StreamViewType={VIEW_TYPE}`"
+            f'source[{number}].table = "{table.name}": its stream is off; switch it on with `aws dynamodb update-table'
+            f" --table-name {table.name} --stream-specification StreamEnabled=true,StreamViewType={VIEW_TYPE}`"
         )
     if table.view_type != VIEW_TYPE:
         raise SetupError(
-            f'source[{number}].table = "{table.name}": its stream shows {table.view_type}, and {VIEW_TYPE} is needed to '
-            "tell what changed; switch the stream off and on again with that view type (it will be a new stream)"
+            f'source[{number}].table = "{table.name}": its stream shows {table.view_type}, and {VIEW_TYPE} is needed'
+            " to tell what changed; switch the stream off and on again with that view type (it will be a new stream)"
         )
     return table.stream_arn
 
 
+def _common(recipe: "RecipeSettings", keys: Keys, precision: int) -> dict[str, Any]:
+    """Return what the recipes of all sources on a stream share."""
+    return {
+        "entity_key_id": keys.entity.id,
+        "image_key_id": keys.image.id,
+        "precision_ms": precision,
+        "clock_margin_ms": recipe.clock_margin_ms,
+        "refresh_bucket_ms": recipe.refresh_bucket_seconds * 1_000,
+    }
+
+
 def _source(
-    source: "SourceSettings",
-    specs: tuple[Spec, ...],
-    table: Table,
-    recipe: "RecipeSettings",
-    keys: Keys,
-    stream_arn: str,
+    source: "SourceSettings", specs: tuple[Spec, ...], key_schema: KeySchema, common: "Mapping[str, Any]"
 ) -> Source:
     kind = specs[0].traits.kind
-    made = Recipe(
+    recipe = Recipe(
         source_id=source.id,
         kind=kind,
         layouts=tuple((spec.name, spec.digest) for spec in specs),
-        key_names=table.key_schema.names,
+        key_names=key_schema.names,
         pseudonymise=tuple(sorted(source.pseudonymise)),
-        entity_key_id=keys.entity.id,
-        image_key_id=keys.image.id,
-        precision_ms=precision_ms(recipe.time_precision_ms, stream_arn),
-        clock_margin_ms=recipe.clock_margin_ms,
-        refresh_bucket_ms=recipe.refresh_bucket_seconds * 1_000,
         lease_ms=source.lease_ms,
+        **common,
     )
-    return Source(source.id, source.table, kind, specs, table.key_schema, made)
+    return Source(source.id, source.table, kind, specs, key_schema, recipe)
 
 
 def _stream(table: Table, members: "Iterable[tuple[SourceSettings, Source]]", settings: "Settings") -> Stream:
@@ -176,4 +180,4 @@ def _stream(table: Table, members: "Iterable[tuple[SourceSettings, Source]]", se
             f'source.start: the sources on table "{table.name}" share one stream and must start alike, not at '
             + " and ".join(sorted(starts))
         )
-    return Stream(table.name, cast(str, table.stream_arn), starts.pop(), tuple(source for _, source in listed))
+    return Stream(table.name, cast("str", table.stream_arn), starts.pop(), tuple(source for _, source in listed))

@@ -135,9 +135,7 @@ class Worker:
         for section, table in (("audit", settings.audit.table), ("state", settings.state.table)):
             sources.describe_own(clients.dynamodb, table, f"{section}.table")
         streams = sources.resolve(clients.dynamodb, settings, keys)
-        return cls(
-            settings, clients, keys, streams, stop=stop, clock=clock or SystemClock(), announce=announce
-        )
+        return cls(settings, clients, keys, streams, stop=stop, clock=clock or SystemClock(), announce=announce)
 
     def run(self, *, once: bool = False) -> None:
         """Consume until stopped, or with `once` until the streams are drained. Raises what stopped the worker."""
@@ -181,7 +179,9 @@ class Worker:
             seconds = self._unwritten_seconds(processor)
             if seconds > UNREADY_SECONDS:
                 shard = processor.shard
-                reasons.append(f"table {shard.table}, shard {shard.shard_id}: a change is unwritten since {seconds:.0f} s")
+                reasons.append(
+                    f"table {shard.table}, shard {shard.shard_id}: a change is unwritten since {seconds:.0f} s"
+                )
         return reasons
 
     def refresh(self) -> None:

@@ -96,7 +96,7 @@ class Retrier:
             retry=tenacity.retry_if_exception(_passing),
             wait=tenacity.wait_random_exponential(multiplier=WAIT_FIRST_SECONDS, max=WAIT_MAX_SECONDS),
             stop=stopped,
-            sleep=lambda seconds: self._sleep(seconds),
+            sleep=self._sleep,
             before_sleep=waiting,
         )
         try:

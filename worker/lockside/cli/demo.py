@@ -47,7 +47,9 @@ def demo(*, seconds: float | None, backend: str, keep: bool) -> None:
         click.echo(f"Starting {backend} on this machine ...")
         kind: Any = backend
         with stages.staged(kind, stop, click.echo, _print_events) as stage:
-            click.echo(f"It listens at {stage.emulator.endpoint_url}. The clients start; Ctrl-C ends it at any moment.\n")
+            click.echo(
+                f"It listens at {stage.emulator.endpoint_url}. The clients start; Ctrl-C ends it at any moment.\n"
+            )
             click.echo(click.style(HEADING, bold=True))
             summary = stages.play(stage, stop, seconds)
             for problem in stage.crew.problems:
@@ -84,7 +86,9 @@ def _print_summary(summary: "Summary") -> None:
     click.echo(click.style("\nWritten", bold=True))
     for name, count in sorted(summary.events.items()):
         click.echo(f"  {count:5}  {name}")
-    click.echo(f"  {sum(summary.events.values()):5}  records in all; {summary.renewals} renewals counted and not recorded")
+    click.echo(
+        f"  {sum(summary.events.values()):5}  records in all; {summary.renewals} renewals counted and not recorded"
+    )
     click.echo(click.style("Delays", bold=True))
     click.echo(f"  from a change to its record      {_spread(summary.change_delays_ms)}")
     click.echo("    (creation times are rounded down: to the second on moto here, to the minute on DynamoDB Local)")

@@ -34,6 +34,6 @@ def run(  # noqa: PLR0913 - one argument for each flag
     lockside run --once        for a cron job or a one-off catch-up
     """  # noqa: D301 - \b is click's mark for text to leave as it is
     settings = read_settings(config, {"ops.listen": listen, "ops.log_level": log_level, "ops.log_format": log_format})
-    from lockside.app import worker
+    from lockside.app.worker import run as run_worker
 
-    ctx.exit(worker.run(settings, once=once))
+    ctx.exit(run_worker(settings, once=once))

@@ -27,7 +27,14 @@ _CONTEXT: Final = decimal.Context(
     Emin=-128,
     Emax=126,
     prec=38,
-    traps=[decimal.Clamped, decimal.Overflow, decimal.Inexact, decimal.Rounded, decimal.Underflow, decimal.InvalidOperation],
+    traps=[
+        decimal.Clamped,
+        decimal.Overflow,
+        decimal.Inexact,
+        decimal.Rounded,
+        decimal.Underflow,
+        decimal.InvalidOperation,
+    ],
 )
 
 

@@ -6,11 +6,11 @@ advanced here; nothing in it enters a change record (law 2).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from lockside.core import decode, interpret, records
 from lockside.core.change import Change, ShardRef
-from lockside.core.deadlines import Deadlines, Declared, TimerKey
+from lockside.core.deadlines import Deadlines, Declared, Timer, TimerKey
 from lockside.core.entity import EntityKey, Keys
 from lockside.core.event import Event, Hold, Interpretation
 from lockside.core.now import Now
@@ -91,136 +91,127 @@ class Reader:
         Raises FaultyPageError, before anything is taken in, if a record has no usable sequence number.
         """
         positions = [decode.sequence_number(raw) for raw in raws]
-        batch = Batch()
-        begun: set[TimerKey] = set()
+        intake = _Intake(self, memory, now)
         for raw, position in zip(raws, positions, strict=True):
-            if after is not None and position <= after:
-                continue
-            self._one(raw, position, batch, memory, begun, now)
-            after = batch.last_position = position
-            batch.consumed += 1
-        for entity in begun:
-            if entity in batch.live and batch.live[entity].hold is None:
-                del batch.live[entity]
-        return batch
+            if after is None or position > after:
+                intake.take(raw, position)
+                after = position
+        return intake.finish()
 
-    def _one(
-        self,
-        raw: Mapping[str, Any],
-        position: int,
-        batch: Batch,
-        memory: Memory,
-        begun: set[TimerKey],
-        now: Now,
-    ) -> None:
-        first = self.sources[0]
+
+@dataclass(slots=True)
+class _Intake:
+    """One batch in the making."""
+
+    reader: Reader
+    memory: Memory
+    now: Now
+    batch: Batch = field(default_factory=Batch)
+    begun: set[TimerKey] = field(default_factory=set)
+
+    def take(self, raw: Mapping[str, Any], position: int) -> None:
+        """Take in one record."""
+        self.batch.last_position = position
+        self.batch.consumed += 1
+        first = self.reader.sources[0]
         schema, precision_ms = first.key_schema, first.recipe.precision_ms
         try:
-            change = decode.decode_record(raw, self.shard, schema, precision_ms)
-            source, told = interpret.interpret_for(change, self.sources)
+            change = decode.decode_record(raw, self.reader.shard, schema, precision_ms)
+            source, told = interpret.interpret_for(change, self.reader.sources)
         except WireFaultError as fault:
-            salvaged = decode.salvage(raw, schema, precision_ms)
-            batch.faults.append((position, fault.code))
-            batch.records.append(
-                records.undecodable_record(self.shard, position, fault.code, first, self.keys, salvaged)
-            )
+            self._set_aside(raw, position, fault.code)
             return
-        batch.oldest_ms = change.created_ms if batch.oldest_ms is None else min(batch.oldest_ms, change.created_ms)
-        batch.newest_ms = change.created_ms if batch.newest_ms is None else max(batch.newest_ms, change.created_ms)
+        self._note_age(change.created_ms)
         if source is None:
-            batch.unclaimed += 1
+            self.batch.unclaimed += 1
             return
         if told.event is not None:
-            batch.events[told.event.type] = batch.events.get(told.event.type, 0) + 1
-            if told.event.recorded:
-                default_sort = _default_sort(source)
-                batch.records.append(
-                    records.change_record(told.event, change, source, self.keys, default_sort)
-                )
-        self._remember(change, source, told, batch, memory, begun, now)
+            self._record(told.event, change, source)
+        self._remember(change, source, told)
 
-    def _remember(
-        self,
-        change: Change,
-        source: Source,
-        told: Interpretation,
-        batch: Batch,
-        memory: Memory,
-        begun: set[TimerKey],
-        now: Now,
-    ) -> None:
-        entity = (source.id, change.key)
-        timer = memory.deadlines.timer(source.id, change.key)
-        declared = memory.deadlines.observe(source.id, change.key, told.after, source.recipe, now)
+    def finish(self) -> Batch:
+        """Return the batch, without live entries that began and ended in it."""
+        for entity in self.begun:
+            if entity in self.batch.live and self.batch.live[entity].hold is None:
+                del self.batch.live[entity]
+        return self.batch
+
+    def _set_aside(self, raw: Mapping[str, Any], position: int, code: str) -> None:
+        reader = self.reader
+        first = reader.sources[0]
+        salvaged = decode.salvage(raw, first.key_schema, first.recipe.precision_ms)
+        self.batch.faults.append((position, code))
+        place = records.Place(reader.shard, position, salvaged.created_ms or 0)
+        self.batch.records.append(records.undecodable_record(place, code, salvaged.key, first, reader.keys))
+        if salvaged.created_ms is not None:
+            self._note_age(salvaged.created_ms)
+
+    def _note_age(self, created_ms: int) -> None:
+        batch = self.batch
+        batch.oldest_ms = created_ms if batch.oldest_ms is None else min(batch.oldest_ms, created_ms)
+        batch.newest_ms = created_ms if batch.newest_ms is None else max(batch.newest_ms, created_ms)
+
+    def _record(self, event: Event, change: Change, source: Source) -> None:
+        self.batch.events[event.type] = self.batch.events.get(event.type, 0) + 1
+        if event.recorded:
+            self.batch.records.append(records.change_record(event, change, source, self.reader.keys))
+
+    def _remember(self, change: Change, source: Source, told: Interpretation) -> None:
+        deadlines = self.memory.deadlines
+        timer = deadlines.timer(source.id, change.key)
+        declared = deadlines.observe(source.id, change.key, told.after, source.recipe, self.now)
         if told.lapse_via is not None and told.before is not None and declared is None:
-            legal_ms = _legal_ms(told.before, change, timer.legal_ms if timer is not None else None)
-            if told.lapse_via == "takeover" or _ttl_proves(told.before, source, legal_ms, timer is not None, now):
+            legal_ms = _legal_ms(told.before, change, timer)
+            if told.lapse_via == "takeover" or _ttl_proves(told.before, source, timer, self.now):
                 lapse = Declared(told.before, legal_ms)
-                batch.lapses.append(ProvenLapse(source.id, lapse, told.lapse_via, change.sequence_number))
+                self.batch.lapses.append(ProvenLapse(source.id, lapse, told.lapse_via, change.sequence_number))
         elif declared is not None and _revives(declared, told):
-            batch.revivals.append(Revival(source.id, declared, change.sequence_number))
-        self._index(entity, change, source, told, batch, memory, begun)
+            self.batch.revivals.append(Revival(source.id, declared, change.sequence_number))
+        self._index(change, source, told)
 
-    def _index(
-        self,
-        entity: TimerKey,
-        change: Change,
-        source: Source,
-        told: Interpretation,
-        batch: Batch,
-        memory: Memory,
-        begun: set[TimerKey],
-    ) -> None:
+    def _index(self, change: Change, source: Source, told: Interpretation) -> None:
         """Keep the live index's part: written when a hold begins, changes hands or is first seen; never by a heartbeat.
 
         What begins and ends in one batch is not written, unless a dead predecessor may have written its beginning.
         """
-        position = change.sequence_number
+        entity = (source.id, change.key)
+        indexed, live = self.memory.indexed, self.batch.live
         if told.after is None:
-            if entity in memory.indexed or told.before is not None:
-                memory.indexed.discard(entity)
-                batch.live[entity] = LiveChange(source, change.key, None, position)
+            if entity in indexed or told.before is not None:
+                indexed.discard(entity)
+                live[entity] = LiveChange(source, change.key, None, change.sequence_number)
             return
-        margin_ms = source.recipe.clock_margin_ms
-        if (
-            told.before is None
-            and entity not in memory.indexed
-            and entity not in batch.live
-            and change.created_ms >= memory.began_ms + margin_ms
-        ):
-            begun.add(entity)
-        if entity not in memory.indexed or _begins(told.event):
-            memory.indexed.add(entity)
-            batch.live[entity] = LiveChange(source, change.key, told.after, position)
+        ours = change.created_ms >= self.memory.began_ms + source.recipe.clock_margin_ms
+        if ours and told.before is None and entity not in indexed and entity not in live:
+            self.begun.add(entity)
+        if entity not in indexed or _begins(told.event):
+            indexed.add(entity)
+            live[entity] = LiveChange(source, change.key, told.after, change.sequence_number)
 
 
-BEGINNINGS = frozenset({"lock.acquired", "lock.taken_over", "lock.transferred", "session.started"})
+BEGINNINGS: Final = frozenset({"lock.acquired", "lock.taken_over", "lock.transferred", "session.started"})
 
 
 def _begins(event: Event | None) -> bool:
     return event is not None and (event.type in BEGINNINGS or "resurrected" in event.flags)
 
 
-def _default_sort(source: Source) -> str | None:
-    return next((layout.default_sort for layout in source.layouts if layout.default_sort is not None), None)
-
-
-def _legal_ms(hold: Hold, change: Change, known_ms: int | None) -> int:
+def _legal_ms(hold: Hold, change: Change, timer: Timer | None) -> int:
     """Return the legal instant in wall time: as stored, else as armed, else at the latest when this change was made."""
     if hold.deadline_ms is not None:
         return hold.deadline_ms + hold.grace_ms
-    return change.created_ms if known_ms is None else known_ms
+    return change.created_ms if timer is None else timer.legal_ms
 
 
-def _ttl_proves(hold: Hold, source: Source, legal_ms: int, known: bool, now: Now) -> bool:
+def _ttl_proves(hold: Hold, source: Source, timer: Timer | None, now: Now) -> bool:
     """Whether a TTL removal proves a lapse.
 
-    A stored deadline that is itself the TTL attribute has passed by DynamoDB's own clock. Else our timer must say so:
-    without one, a removal long after the last renewal tells nothing of the lease.
+    A stored deadline that is itself the TTL attribute has passed by DynamoDB's own clock. Else a timer of ours must
+    have run out: without one, a removal long after the last renewal tells nothing of the lease.
     """
-    if hold.deadline_ms is not None:
-        return any(layout.traits.ttl_is_deadline for layout in source.layouts) or legal_ms <= now.wall_ms
-    return known and legal_ms <= now.wall_ms
+    if hold.deadline_ms is not None and any(layout.traits.ttl_is_deadline for layout in source.layouts):
+        return True
+    return timer is not None and timer.due_ms <= now.mono_ms
 
 
 def _revives(declared: Declared, told: Interpretation) -> bool:

@@ -29,8 +29,8 @@ class ShardRef:
     @property
     def origin(self) -> str:
         """What names this shard among all: region, account, table, label and shard id."""
-        parts = self.stream_arn.split(":")
-        return f"{parts[3]}/{parts[4]}/{self.table}/{self.label}/{self.shard_id}" if len(parts) > 5 else self.stream_arn
+        _arn, _partition, _service, region, account, *_ = [*self.stream_arn.split(":"), "", "", "", "", ""]
+        return f"{region}/{account}/{self.table}/{self.label}/{self.shard_id}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The exact net: the deadlines of what is held, in memory, re-armed by every renewal that is seen.
 
-Strategy: a heap with lazy deletion. A renewal overwrites the entity's timer and pushes a new heap entry; old entries are
-passed over when they surface, and the heap is rebuilt when it holds twice what lives. Time is an argument.
+Strategy: a heap with lazy deletion. A renewal overwrites the entity's timer and pushes a new heap entry; old entries
+are passed over when they surface, and the heap is rebuilt when it holds twice what lives. Time is an argument.
 """
 
 import heapq

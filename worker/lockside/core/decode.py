@@ -4,6 +4,8 @@ Read alike: the GetRecords shape as boto3 parses it or as JSON, a Lambda event's
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -50,7 +52,11 @@ def sequence_number(raw: object) -> int:
     """Read the sequence number, or raise FaultyPageError: without it a record has no place."""
     body = raw.get("dynamodb") if isinstance(raw, Mapping) else None
     value = body.get("SequenceNumber") if isinstance(body, Mapping) else None
-    if not isinstance(value, str) or not 0 < len(value) <= SEQUENCE_DIGITS_MAX or not (value.isascii() and value.isdigit()):
+    if (
+        not isinstance(value, str)
+        or not 0 < len(value) <= SEQUENCE_DIGITS_MAX
+        or not (value.isascii() and value.isdigit())
+    ):
         raise FaultyPageError("sequence number")
     return int(value)
 
@@ -72,20 +78,24 @@ def created_ms(body: Mapping[str, Any], precision_ms: int) -> int:
     return exact - exact % precision_ms
 
 
-def salvage(raw: Mapping[str, Any], schema: KeySchema, precision_ms: int) -> tuple[EntityKey | None, int | None]:
-    """Read what can still be read of a record that could not be decoded: its key and its creation time."""
+@dataclass(frozen=True, slots=True)
+class Salvaged:
+    """What can still be read of a record that could not be decoded."""
+
+    key: EntityKey | None
+    created_ms: int | None
+
+
+def salvage(raw: Mapping[str, Any], schema: KeySchema, precision_ms: int) -> Salvaged:
+    """Read the key and the creation time of a record that could not be decoded, where they are sound."""
     body = raw["dynamodb"]
     key: EntityKey | None = None
     created: int | None = None
-    try:
+    with suppress(WireFaultError):
         key = entity_key(body.get("Keys"), schema)
-    except WireFaultError:
-        key = None
-    try:
+    with suppress(WireFaultError):
         created = created_ms(body, precision_ms)
-    except WireFaultError:
-        created = None
-    return key, created
+    return Salvaged(key, created)
 
 
 def _operation(name: object) -> Operation:

@@ -1,6 +1,7 @@
 """Observer records: what no single change can tell, with an identity that makes each one and the same."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from lockside.core.change import ShardRef, padded
@@ -9,7 +10,7 @@ from lockside.core.entity import Keys
 from lockside.core.event import Hold, ObserverType
 from lockside.core.ports import ObserverRecord
 from lockside.core.recipe import Source
-from lockside.core.records import Naming, TYPE_PREFIX, TYPE_SUFFIX, identity_ulid, rfc3339
+from lockside.core.records import TYPE_PREFIX, TYPE_SUFFIX, Naming, rfc3339
 
 OBSERVER_LOG: Final = "observer"
 
@@ -24,48 +25,43 @@ def application_log(application: str) -> str:
     return f"application/{application}"
 
 
-def lapse_record(
-    shard: ShardRef, lapse: Declared, source: Source, keys: Keys, via: str, declared_ms: int, after: int | None
-) -> ObserverRecord:
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Where an observer stands: the shard it watches, the source, the last position known to it."""
+
+    shard: ShardRef
+    source: Source
+    keys: Keys
+    after: int | None
+
+
+def lapse_record(seen: Sighting, lapse: Declared, via: str, declared_ms: int) -> ObserverRecord:
     """Declare a lapse. Neither `via` nor any time is part of its identity: the hold's version or deadline is."""
-    return _of_hold(
-        f"{lapse.hold.kind}.expired",  # type: ignore[arg-type]  # both spellings are members of ObserverType
-        shard,
-        lapse,
-        source,
-        keys,
-        time_ms=lapse.legal_ms,
-        after=after,
-        facts={"via": via, "certainty": "certain", **_known(lapse, declared_ms)},
-    )
+    type_: ObserverType = "lock.expired" if lapse.hold.kind == "lock" else "session.expired"
+    facts = {"via": via, "certainty": "certain", **_known(lapse, declared_ms)}
+    return _of_hold(type_, seen, lapse.hold, lapse.legal_ms, facts)
 
 
-def revival_record(
-    shard: ShardRef, lapse: Declared, source: Source, keys: Keys, written_ms: int, after: int
-) -> ObserverRecord:
+def revival_record(seen: Sighting, lapse: Declared, written_ms: int) -> ObserverRecord:
     """Tell of a write by the same owner after its lapse: renewed late, or taken again under the same name."""
-    return _of_hold(
-        f"{lapse.hold.kind}.revived",  # type: ignore[arg-type]  # both spellings are members of ObserverType
-        shard,
-        lapse,
-        source,
-        keys,
-        time_ms=written_ms,
-        after=after,
-        facts={"certainty": "inferred", "lapsed_at": rfc3339(lapse.legal_ms)},
-    )
+    type_: ObserverType = "lock.revived" if lapse.hold.kind == "lock" else "session.revived"
+    facts = {"certainty": "inferred", "lapsed_at": rfc3339(lapse.legal_ms)}
+    return _of_hold(type_, seen, lapse.hold, written_ms, facts)
 
 
-def worker_record(type_: ObserverType, application: str, run_id: str, at_ms: int, facts: Mapping[str, Any]) -> ObserverRecord:
+def worker_record(
+    type_: ObserverType, application: str, run_id: str, at_ms: int, facts: Mapping[str, Any]
+) -> ObserverRecord:
     """Tell of the worker itself."""
-    return _observer(
-        type_=type_,
-        entity_id=f"worker:{application}",
-        subject=f"worker/{application}",
-        source_uri=f"lockside:application/{application}",
+    event = _cloud_event(
+        type_, f"worker:{application}", f"worker/{application}", f"lockside:application/{application}", at_ms
+    )
+    return ObserverRecord(
+        type=type_,
+        pk=f"E#worker:{application}",
         identity=f"{type_}|{application}|{run_id}",
         log=application_log(application),
-        data={"run": run_id, "flags": [], "certainty": "certain", **facts},
+        event={**event, "data": {"run": run_id, "flags": [], "certainty": "certain", **facts}},
         actor=None,
         time_ms=at_ms,
         after=None,
@@ -74,92 +70,52 @@ def worker_record(type_: ObserverType, application: str, run_id: str, at_ms: int
 
 def _known(lapse: Declared, declared_ms: int) -> dict[str, Any]:
     late_ms = max(0, declared_ms - lapse.legal_ms)
-    return {"legal_instant": rfc3339(lapse.legal_ms), "declared_at": rfc3339(declared_ms), "known_late_ms": str(late_ms)}
+    return {
+        "legal_instant": rfc3339(lapse.legal_ms),
+        "declared_at": rfc3339(declared_ms),
+        "known_late_ms": str(late_ms),
+    }
 
 
-def _of_hold(
-    type_: ObserverType,
-    shard: ShardRef,
-    lapse: Declared,
-    source: Source,
-    keys: Keys,
-    *,
-    time_ms: int,
-    after: int | None,
-    facts: Mapping[str, Any],
-) -> ObserverRecord:
-    hold = lapse.hold
-    naming = Naming.of(source, keys)
-    entity_id = naming.entity_id(hold.key)
-    name = naming.name(hold.key, _default_sort(source))
+def _of_hold(type_: ObserverType, seen: Sighting, hold: Hold, time_ms: int, facts: Mapping[str, Any]) -> ObserverRecord:
+    naming = Naming.of(seen.source, seen.keys)
+    entity = naming.entity(hold.kind, hold.key)
     actor = naming.actor(hold.actor)
     data = {
-        "source": source.id,
-        "shard": shard.shard_id,
-        "entity": {"kind": hold.kind, "id": entity_id, "name": name},
+        "source": seen.source.id,
+        "shard": seen.shard.shard_id,
+        "entity": entity,
         "actor": actor,
         "flags": [],
         "lease_ms": None if hold.lease_ms is None else str(hold.lease_ms),
         "deadline": None if hold.deadline_ms is None else rfc3339(hold.deadline_ms),
         "version": naming.version(hold.version),
-        "after": None if after is None else str(after),
-        "entity_key": keys.entity.id,
+        "after": None if seen.after is None else str(seen.after),
+        "entity_key": seen.keys.entity.id,
         **facts,
     }
-    return _observer(
-        type_=type_,
-        entity_id=entity_id,
-        subject=f"{hold.kind}/{name}",
-        source_uri=shard.stream_arn,
-        identity=hold_identity(type_, entity_id, hold, naming),
-        log=shard_observer_log(shard),
-        data=data,
-        actor=actor,
+    event = _cloud_event(type_, entity["id"], f"{hold.kind}/{entity['name']}", seen.shard.stream_arn, time_ms)
+    return ObserverRecord(
+        type=type_,
+        pk=f"E#{entity['id']}",
+        # The hold's identity may be its version, which is a secret: its pseudonym stands for it.
+        identity=f"{type_}|{entity['id']}|{naming.version(hold.identity)}",
+        log=shard_observer_log(seen.shard),
+        event={**event, "data": data},
+        actor=actor or None,
         time_ms=time_ms,
-        after=after,
+        after=None if seen.after is None else padded(seen.after),
     )
 
 
-def hold_identity(type_: str, entity_id: str, hold: Hold, naming: Naming) -> str:
-    """Say what makes an observer record of a hold unique. The version stands as its pseudonym: it is a secret."""
-    return f"{type_}|{entity_id}|{naming.version(hold.identity)}"
-
-
-def _default_sort(source: Source) -> str | None:
-    return next((layout.default_sort for layout in source.layouts if layout.default_sort is not None), None)
-
-
-def _observer(
-    *,
-    type_: ObserverType,
-    entity_id: str,
-    subject: str,
-    source_uri: str,
-    identity: str,
-    log: str,
-    data: Mapping[str, Any],
-    actor: str | None,
-    time_ms: int,
-    after: int | None,
-) -> ObserverRecord:
-    event = {
+def _cloud_event(type_: ObserverType, entity_id: str, subject: str, source: str, time_ms: int) -> dict[str, Any]:
+    """Begin a CloudEvent. Its id is made of the identity by whoever writes it."""
+    return {
         "specversion": "1.0",
-        "id": identity_ulid(identity),
-        "source": source_uri,
+        "source": source,
         "type": f"{TYPE_PREFIX}{type_}{TYPE_SUFFIX}",
         "subject": subject,
         "time": rfc3339(time_ms),
         "datacontenttype": "application/json",
         "partitionkey": entity_id,
-        "data": dict(data),
     }
-    return ObserverRecord(
-        type=type_,
-        pk=f"E#{entity_id}",
-        identity=identity,
-        log=log,
-        event=event,
-        actor=actor or None,
-        time_ms=time_ms,
-        after=None if after is None else padded(after),
-    )

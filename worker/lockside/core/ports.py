@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from lockside.core.attributes import Image
 from lockside.core.change import ShardRef
 from lockside.core.deadlines import Declared, Timer
-from lockside.core.attributes import Image
 from lockside.core.entity import EntityKey
 from lockside.core.event import Hold
 from lockside.core.lapse import Verdict
@@ -117,7 +117,9 @@ class RowReader(Protocol):
 class Lapses(Protocol):
     """Proves and declares lapses, each once (law 5). Retries by itself, or raises StoppedError."""
 
-    def test(self, shard: ShardRef, timers: Sequence[Timer], after: int | None) -> Sequence[tuple[Timer, Verdict | None]]:
+    def test(
+        self, shard: ShardRef, timers: Sequence[Timer], after: int | None
+    ) -> Sequence[tuple[Timer, Verdict | None]]:
         """Verify due timers by a consistent read and declare what lapsed; None for a row that was not read."""
         ...
 

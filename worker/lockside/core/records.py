@@ -6,7 +6,6 @@ never what may not (law 7). Text is bounded, so that a record stays far below 64
 
 import hashlib
 import hmac
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -51,22 +50,28 @@ class Naming:
     kind: str
     pseudonymise: tuple[str, ...]
     key: Key
+    default_sort: str | None = None
 
     @classmethod
     def of(cls, source: Source, keys: Keys) -> "Naming":
         """Take what a source says."""
-        return cls(source.id, source.kind, source.recipe.pseudonymise, keys.entity)
+        default_sort = next((each.default_sort for each in source.layouts if each.default_sort is not None), None)
+        return cls(source.id, source.kind, source.recipe.pseudonymise, keys.entity, default_sort)
+
+    def entity(self, kind: str, key: EntityKey) -> dict[str, str]:
+        """Spell an entity as records hold it."""
+        return {"kind": kind, "id": self.entity_id(key), "name": self.name(key)}
 
     def entity_id(self, key: EntityKey) -> str:
         """Identify an entity across all sources: the source and its canonical key, a session's as its pseudonym."""
         hidden = self.kind == "session" or "name" in self.pseudonymise
         return f"{self.source_id}:{self._pseudonym_of(key) if hidden else bounded_canonical(key)}"
 
-    def name(self, key: EntityKey, default_sort: str | None) -> str:
+    def name(self, key: EntityKey) -> str:
         """Name an entity for people; a session is always its pseudonym."""
         if self.kind == "session" or "name" in self.pseudonymise:
             return self._pseudonym_of(key)
-        return display_name(key, default_sort)
+        return display_name(key, self.default_sort)
 
     def actor(self, actor: str | None) -> str | None:
         """Spell a lock's owner or a session's user."""
@@ -83,13 +88,23 @@ class Naming:
         return pseudonym(self.key, self.kind, key.canonical)
 
 
-def change_record(event: Event, change: Change, source: Source, keys: Keys, default_sort: str | None) -> ChangeRecord:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where and when in a stream something stands."""
+
+    shard: ShardRef
+    position: int
+    time_ms: int
+
+
+def change_record(event: Event, change: Change, source: Source, keys: Keys) -> ChangeRecord:
     """Build the record of a change's event."""
     naming = Naming.of(source, keys)
     actor = naming.actor(event.actor)
-    entity = {"kind": event.kind, "id": naming.entity_id(event.key), "name": naming.name(event.key, default_sort)}
+    entity = naming.entity(event.kind, event.key)
+    place = Place(change.shard, change.sequence_number, change.created_ms)
     data = {
-        **_common(change.shard, change.sequence_number, source.recipe),
+        **_common(place, source.recipe),
         "operation": change.operation,
         "entity": entity,
         "actor": actor,
@@ -103,40 +118,21 @@ def change_record(event: Event, change: Change, source: Source, keys: Keys, defa
         "image_key": keys.image.id,
         **_row_facts(event, naming),
     }
-    return _record(
-        type_=event.type,
-        entity_id=entity["id"],
-        subject=f"{event.kind}/{entity['name']}",
-        data=data,
-        shard=change.shard,
-        position=change.sequence_number,
-        time_ms=change.created_ms,
-        actor=actor,
-    )
+    return _record(event.type, entity["id"], f"{event.kind}/{entity['name']}", data, place)
 
 
-def undecodable_record(
-    shard: ShardRef, position: int, code: str, source: Source, keys: Keys, salvaged: tuple[EntityKey | None, int | None]
-) -> ChangeRecord:
+def undecodable_record(place: Place, code: str, key: EntityKey | None, source: Source, keys: Keys) -> ChangeRecord:
     """Build the record of a change that could not be understood: its place, the reason, a keyed digest of its key."""
-    key, created_ms = salvaged
+    shard = place.shard
     data = {
-        **_common(shard, position, source.recipe),
+        **_common(place, source.recipe),
         "reason": code,
         "key_digest": None if key is None else pseudonym(keys.entity, source.kind, key.canonical),
         "certainty": "unknown",
         "flags": [],
     }
-    return _record(
-        type_="stream.undecodable",
-        entity_id=f"{source.id}:stream:{shard.shard_id}",
-        subject=f"stream/{shard.table}/{shard.shard_id}",
-        data=data,
-        shard=shard,
-        position=position,
-        time_ms=created_ms or 0,
-        actor=None,
-    )
+    entity_id = f"{source.id}:stream:{shard.shard_id}"
+    return _record("stream.undecodable", entity_id, f"stream/{shard.table}/{shard.shard_id}", data, place)
 
 
 def rfc3339(epoch_ms: int) -> str:
@@ -153,26 +149,17 @@ def identity_ulid(identity: str) -> str:
     return str(ULID.from_bytes(hashlib.sha256(identity.encode()).digest()[:16]))
 
 
-def _record(
-    *,
-    type_: str,
-    entity_id: str,
-    subject: str,
-    data: dict[str, Any],
-    shard: ShardRef,
-    position: int,
-    time_ms: int,
-    actor: str | None,
-) -> ChangeRecord:
-    ordinal = 0
-    record_id = change_ulid(shard.stream_arn, position, ordinal, time_ms)
+def _record(type_: str, entity_id: str, subject: str, data: dict[str, Any], place: Place) -> ChangeRecord:
+    """Spell a CloudEvent. A change gives one event, so the ordinal in its key is always 0 for now."""
+    shard, position, ordinal = place.shard, place.position, 0
+    record_id = change_ulid(shard.stream_arn, position, ordinal, place.time_ms)
     event: dict[str, Any] = {
         "specversion": "1.0",
         "id": record_id,
         "source": shard.stream_arn,
         "type": f"{TYPE_PREFIX}{type_}{TYPE_SUFFIX}",
         "subject": subject,
-        "time": rfc3339(time_ms),
+        "time": rfc3339(place.time_ms),
         "datacontenttype": "application/json",
         "partitionkey": entity_id,
         "data": data,
@@ -182,9 +169,9 @@ def _record(
         sort=f"{shard.label}#{padded(position)}#{ordinal}",
         id=record_id,
         type=type_,
-        time_ms=time_ms,
+        time_ms=place.time_ms,
         position=position,
-        actor=actor or None,
+        actor=data.get("actor") or None,
         body=rfc8785.dumps(event),
     )
 
@@ -195,11 +182,11 @@ def change_ulid(stream_arn: str, position: int, ordinal: int, created_ms: int) -
     return str(ULID.from_bytes(created_ms.to_bytes(6, "big") + digest))
 
 
-def _common(shard: ShardRef, position: int, recipe: Recipe) -> dict[str, Any]:
+def _common(place: Place, recipe: Recipe) -> dict[str, Any]:
     return {
         "source": recipe.source_id,
-        "shard": shard.shard_id,
-        "sequence_number": str(position),
+        "shard": place.shard.shard_id,
+        "sequence_number": str(place.position),
         "entity_key": recipe.entity_key_id,
         "revision": recipe.revision,
         "schema": recipe.schema,
@@ -226,13 +213,12 @@ def _row_facts(event: Event, naming: Naming) -> dict[str, Any]:
 
 
 def _image_hash(row: LockRow | SessionRow | None, recipe: Recipe, key: Key) -> str | None:
+    projected: dict[str, Any] | None = None
     match row:
         case LockRow():
-            projected: Mapping[str, Any] | None = locks.projection(row)
-        case SessionRow():
-            projected = sessions.projection(row, recipe)
-        case None:
-            projected = None
-    if projected is None:
-        return None
-    return hmac.new(key.secret, rfc8785.dumps(dict(projected)), hashlib.sha256).hexdigest()
+            projected = {**(locks.projection(row) or {})}
+        case SessionRow() if row.payload is not None:
+            projected = {**(sessions.projection(row, recipe) or {})}
+        case _:
+            return None
+    return hmac.new(key.secret, rfc8785.dumps(projected), hashlib.sha256).hexdigest()

@@ -1,8 +1,8 @@
 """The shard processor: the one loop, driven alike by both engines.
 
 Order of effects (law 4): records acknowledged → observer records the changes prove → live index → head → checkpoint.
-The lock guards the shard's memory only and is never held over I/O, so that deadlines are tested on time while a batch is
-blocked by a table that refuses.
+The lock guards the shard's memory only and is never held over I/O, so that deadlines are tested on time while a batch
+is blocked by a table that refuses.
 """
 
 import threading

@@ -12,6 +12,7 @@ from lockside.core.deadlines import Declared, Timer
 from lockside.core.entity import EntityKey, Keys
 from lockside.core.event import Hold
 from lockside.core.lapse import Verdict, verify
+from lockside.core.observer import Sighting
 from lockside.core.ports import Announce, Clock, ObserverRecord, RowReader, Trail
 from lockside.core.recipe import Source
 from lockside.core.telemetry import Meter
@@ -32,7 +33,9 @@ class LapseWatch:
     meter: Meter
     announce: Announce
 
-    def test(self, shard: ShardRef, timers: Sequence[Timer], after: int | None) -> Sequence[tuple[Timer, Verdict | None]]:
+    def test(
+        self, shard: ShardRef, timers: Sequence[Timer], after: int | None
+    ) -> Sequence[tuple[Timer, Verdict | None]]:
         """Verify due timers by a consistent read and declare what lapsed; None for a row that was not read."""
         by_source: dict[str, list[Timer]] = {}
         for timer in timers:
@@ -52,7 +55,7 @@ class LapseWatch:
         """Declare a lapse; nothing happens if it was declared before."""
         source = self.sources[source_id]
         now = self.clock.now()
-        record = observer.lapse_record(shard, lapse, source, self.keys, via, now.wall_ms, after)
+        record = observer.lapse_record(Sighting(shard, source, self.keys, after), lapse, via, now.wall_ms)
         if self._put(record):
             self.meter.count("lapses", via=via)
             self.meter.timing("lapse_delay_seconds", max(0.0, (now.wall_ms - lapse.legal_ms) / 1000))
@@ -60,7 +63,8 @@ class LapseWatch:
     def revive(self, shard: ShardRef, lapse: Declared, source_id: str, after: int) -> None:
         """Record that the same owner wrote again after its lapse was declared."""
         source = self.sources[source_id]
-        self._put(observer.revival_record(shard, lapse, source, self.keys, self.clock.now().wall_ms, after))
+        seen = Sighting(shard, source, self.keys, after)
+        self._put(observer.revival_record(seen, lapse, self.clock.now().wall_ms))
 
     def _judge(self, source: Source, hold: Hold, rows: Mapping[EntityKey, Image | None]) -> Verdict | None:
         if hold.key not in rows:

@@ -46,4 +46,3 @@ class BatchRowReader:
 
         self.retrier.call("BatchGetItem", once)
         return items
-

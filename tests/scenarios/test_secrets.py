@@ -1,0 +1,151 @@
+"""Law 7: nothing produced from the captures holds any of their session ids, tokens, payloads or versions."""
+
+import copy
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import structlog
+from botocore.exceptions import ClientError
+
+from lockside.core.change import ShardRef
+from lockside.core.decode import decode_record
+from lockside.core.entity import PUBLIC_KEYS, entity_key
+from lockside.core.interpret import interpret_for
+from lockside.core.ports import LiveEntry
+from lockside.core.recipe import Source
+from lockside.engines.processor import Neighbours, ShardProcessor
+from lockside.errors import FaultyPageError
+from lockside.layouts.detect import Sample, detect
+from lockside.layouts.registry import builtin
+from lockside.ops import logs
+from lockside.ops.metrics import PrometheusMeter
+from lockside.ops.trace import trace
+from lockside.reactions.lapses import LapseWatch
+from lockside.state.live_index import to_item
+from tests.fakes.captures import CAPTURES, NAMES, read, secrets
+from tests.fakes.clock import FakeClock
+from tests.fakes.live import MemoryLive
+from tests.fakes.sources import SHARD, source
+from tests.fakes.trail import MemoryTrail
+
+LAYOUT_OF = {"tristanls": "tristanls", "dynamodb-session-flask": "session-web"}
+
+
+class AlwaysThere:
+    """A reader whose rows are those of the last change: every due hold lapses."""
+
+    def __init__(self, records: list[dict[str, Any]]) -> None:
+        """Take the rows' last images."""
+        self._records = records
+
+    def read(self, src: Source, keys: Any) -> Mapping[Any, Any]:
+        """Read each key's last image."""
+        rows = {
+            entity_key(record["dynamodb"]["Keys"], src.key_schema): record["dynamodb"].get("NewImage")
+            for record in self._records
+        }
+        return {key: rows.get(key) for key in keys}
+
+
+def broken(records: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield each record broken in each of its members, with positions of their own."""
+    position = 10**6
+    for record in records:
+        for spoil in SPOILS:
+            twisted = copy.deepcopy(record)
+            spoil(twisted)
+            position += 1
+            twisted["dynamodb"]["SequenceNumber"] = f"{position:021d}"
+            yield twisted
+
+
+def _each_attribute(record: dict[str, Any], wire: object) -> None:
+    for member in ("NewImage", "OldImage"):
+        for name in record["dynamodb"].get(member, {}):
+            record["dynamodb"][member][name] = wire
+
+
+SPOILS: list[Callable[[dict[str, Any]], object]] = [
+    lambda record: record.update(eventName="UPSERT"),
+    lambda record: record["dynamodb"].pop("ApproximateCreationDateTime"),
+    lambda record: record["dynamodb"].update(Keys={}),
+    lambda record: record["dynamodb"].pop("NewImage", None) and record["dynamodb"].pop("OldImage", None),
+    lambda record: record["dynamodb"]["Keys"].update(
+        {name: {"Z": wire} for name, wire in record["dynamodb"]["Keys"].items()}
+    ),
+    lambda record: _each_attribute(record, {"Q": "unknown type"}),
+    lambda record: _each_attribute(record, "no map"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_produced_holds_a_secret(name: str) -> None:
+    """Records, observer records, live index items, log lines, metrics and errors, from good and from broken input."""
+    kept = secrets(name)
+    assert kept or name == "iceberg"
+    output = produced(name)
+    assert len(output) > 10_000
+    assert not [secret for secret in kept if secret in output]
+
+
+def produced(name: str) -> str:
+    """Run a capture, then all its records broken, through a processor; return everything that came out."""
+    records = read(CAPTURES / f"{name}.jsonl")
+    src = source(LAYOUT_OF.get(name, name))
+    shard = ShardRef("arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/2026-11-23T08:00:00.000", "shardId-1")
+    clock, trail, live, meter = FakeClock(), MemoryTrail(), MemoryLive(), PrometheusMeter()
+    log, heard = io.StringIO(), list[Any]()
+    with ExitStack() as stack:
+        stack.callback(structlog.reset_defaults)
+        logs.configure("debug", "json", log)
+        watch = LapseWatch({src.id: src}, PUBLIC_KEYS, AlwaysThere(records), trail, clock, meter, heard.extend)
+        neighbours = Neighbours(trail, live, watch, clock, meter, heard.extend, rearmed=lambda: None)
+        processor = ShardProcessor(shard, (src,), PUBLIC_KEYS, "TRIM_HORIZON", neighbours)
+        processor.initialize(shard, None)
+        processor.process_records(records, caught_up=True)
+        clock.advance(10_000)
+        processor.tick()
+        processor.process_records(list(broken(records)), caught_up=True)
+        processor.flush()
+        errors = list(error_texts(processor, trail, records))
+    items = [str(to_item(shard, entry, PUBLIC_KEYS, bytes(12))) for entry in all_entries(live, src, records)]
+    bodies = [body.decode() for body in trail.all_bodies()]
+    keys = [f"{pk} {sk}" for pk, sk in trail.items]
+    return "\n".join([*bodies, *keys, *items, json.dumps(heard), log.getvalue(), meter.render().decode(), *errors])
+
+
+def all_entries(live: MemoryLive, src: Source, records: list[dict[str, Any]]) -> Iterator[LiveEntry]:
+    """Yield what the live index holds, and an entry for every row that ever stood in the table."""
+    yield from live.entries.values()
+    for record in records:
+        change = decode_record(record, SHARD, src.key_schema, 60_000)
+        _, told = interpret_for(change, (src,))
+        if told.after is not None:
+            yield LiveEntry("entity", src.id, told.after, change.sequence_number)
+
+
+def error_texts(processor: ShardProcessor, trail: MemoryTrail, records: list[dict[str, Any]]) -> Iterator[str]:
+    """Provoke errors whose causes quote rows, as AWS and Python do; yield what is shown of them."""
+    row = json.dumps(records[0], default=str)
+    quoting = ClientError({"Error": {"Code": "ValidationException", "Message": row}}, "BatchWriteItem")
+    for number, error in enumerate([quoting, KeyError(row), ValueError(row)]):
+        again = copy.deepcopy(records[0])
+        again["dynamodb"]["SequenceNumber"] = f"{10**9 + number:021d}"
+        again["eventName"] = "UPSERT"
+        trail.fail.append(error)
+        try:
+            processor.process_records([again], caught_up=True)
+        except Exception as raised:  # noqa: BLE001 - whatever comes is to be looked at
+            yield from trace(raised)
+            structlog.get_logger().exception("shown")
+    placeless = copy.deepcopy(records[0])
+    placeless["dynamodb"]["SequenceNumber"] = row
+    with pytest.raises(FaultyPageError) as caught:
+        processor.process_records([placeless], caught_up=True)
+    yield str(caught.value)
+    samples = [Sample(r["dynamodb"]["Keys"], r["dynamodb"].get("NewImage", {})) for r in records]
+    yield str(detect(samples, tuple(builtin())))

@@ -1,0 +1,190 @@
+"""The session layouts: what each reads of a row, and what it makes of a row that is not as it should be."""
+
+import json
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]
+import pytest
+
+from lockside.core.entity import EntityKey
+from lockside.core.row import SessionRow
+from lockside.layouts.registry import builtin
+
+KEY = EntityKey((("S", "session:abc"),))
+AUTHJS_KEY = EntityKey((("S", "USER#1"), ("S", "SESSION#t")))
+AUTHJS = {
+    "pk": {"S": "USER#1"},
+    "sk": {"S": "SESSION#t"},
+    "GSI1PK": {"S": "SESSION#t"},
+    "GSI1SK": {"S": "SESSION#t"},
+    "sessionToken": {"S": "t"},
+    "userId": {"S": "1"},
+    "type": {"S": "SESSION"},
+    "expires": {"N": "1795421471.741"},
+}
+
+
+def read(layout: str, image: dict[str, Any]) -> SessionRow:
+    """Read a row."""
+    (spec,) = builtin().find(layout)
+    row = spec.read(image)
+    assert isinstance(row, SessionRow)
+    return row
+
+
+def flask(value: Any, expiration: str = "1795421441.2476480007171630859375") -> dict[str, Any]:
+    """Make a row as Flask-Session does."""
+    return {"id": {"S": "session:abc"}, "val": {"B": msgpack.packb(value)}, "expiration": {"N": expiration}}
+
+
+def web(value: Any, **more: Any) -> dict[str, Any]:
+    """Make a row as dynamodb-session-web does."""
+    return {"id": {"S": "abc"}, "data": {"S": json.dumps(value)}, "expires": {"N": "1795421916"}, **more}
+
+
+def test_flask_session_is_read() -> None:
+    """Principal, exact deadline and digest come out of a full row; the last digit of 32 is not rounded up."""
+    row = read("flask-session", flask({"_user_id": "dave", "_permanent": True}))
+    assert (row.principal, row.authenticated, row.deadline_ms, row.faults) == ("dave", "yes", 1_795_421_441_247, ())
+    assert row.payload is not None
+    late = read("flask-session", flask({"a": 1}, "1795421441.247" + "9" * 25))
+    assert late.deadline_ms == 1_795_421_441_247
+
+
+def test_flask_session_json_and_msgpack_say_the_same() -> None:
+    """The serializer is a setting of the client, so both are read, from binary or text."""
+    value = {"_user_id": "dave", "cart": [1, 2]}
+    packed = read("flask-session", flask(value))
+    spelled = json.dumps(value)
+    for wire in ({"B": spelled.encode()}, {"S": spelled}):
+        assert read("flask-session", {**flask(value), "val": wire}) == packed
+
+
+@pytest.mark.parametrize("image", [{"id": {"S": "x"}}, flask({}), flask({"_permanent": True})])
+def test_stub_and_emptied_row_hold_no_session(image: dict[str, Any]) -> None:
+    """A row of keys only (moto's first INSERT), or emptied of its payload, belongs to the table and says nothing."""
+    (spec,) = builtin().find("flask-session")
+    assert spec.claims(KEY, image)
+    assert (read("flask-session", image).payload, read("flask-session", image).principal) == (None, None)
+
+
+def test_volatile_parts_change_no_digest() -> None:
+    """What changes without meaning does not count."""
+    plain = read("flask-session", flask({"_user_id": "d"})).payload
+    assert read("flask-session", flask({"_user_id": "d", "_permanent": True})).payload == plain
+    assert read("flask-session", flask({"_user_id": "d", "x": 1})).payload != plain
+
+
+@pytest.mark.parametrize(
+    ("value", "principal", "authenticated"),
+    [
+        ({"_user_id": 5}, "5", "yes"),
+        ({"_user_id": 0}, "0", "yes"),
+        ({"_user_id": ""}, None, "no"),
+        ({"_user_id": None}, None, "no"),
+        ({"_user_id": {}}, None, "no"),
+        ({"a": 1}, None, "no"),
+        ({"_user_id": ["d"]}, None, "unknown"),
+        ({"_user_id": True}, None, "unknown"),
+    ],
+)
+def test_principal_is_text_or_number(value: dict[str, Any], principal: str | None, authenticated: str) -> None:
+    """A user is a text or a whole number; something else in its place is unknown, never nobody."""
+    row = read("flask-session", flask(value))
+    assert (row.principal, row.authenticated) == (principal, authenticated)
+    assert row.faults == (("principal_unreadable",) if authenticated == "unknown" else ())
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        {"B": b"\x80\x04\x95\x0b\x00\x00\x00}\x94."},
+        {"B": b"\xc1"},
+        {"B": msgpack.packb([1, 2])},
+        {"B": msgpack.packb({1: 2})},
+        {"B": b'{"a": NaN}'},
+        {"B": b'{"a": 1e9999999999999999999}'},
+        {"B": b'{"a": ' + b"9" * 5_000 + b"}"},
+        {"B": b'{"a":' * 40 + b"1" + b"}" * 40},
+        {"B": b"[" * 100_000},
+        {"B": json.dumps({"a": list(range(60_000))}).encode()},
+        {"B": b'{"a": "' + b"x" * 410_000 + b'"}'},
+        {"N": "5"},
+        {"M": {"_user_id": {"S": "d"}}},
+        {"B": "no base64!"},
+        {"ODD": 1},
+        "text",
+    ],
+    ids=range(16),
+)
+def test_unreadable_payload_is_unknown_and_still_has_a_digest(wire: Any) -> None:
+    """Pickle, broken, hostile and foreign payloads are opaque: nobody is called logged out because of them."""
+    row = read("flask-session", {**flask({}), "val": wire})
+    assert (row.principal, row.authenticated, row.faults) == (None, "unknown", ("payload_unreadable",))
+    assert row.payload is not None
+    assert row.payload == read("flask-session", {**flask({}), "val": wire}).payload
+
+
+def test_unreadable_payload_digest_is_the_same_from_bytes_and_base64() -> None:
+    """boto3 hands bytes over and KCL base64: the record must not differ."""
+    by_boto3 = read("flask-session", {**flask({}), "val": {"B": b"\xc1\xc1"}})
+    assert read("flask-session", {**flask({}), "val": {"B": "wcE="}}) == by_boto3
+
+
+@pytest.mark.parametrize(
+    ("wire", "deadline_ms", "faults"),
+    [
+        ({"N": "1795421916"}, 1_795_421_916_000, ()),
+        ({"N": "0"}, 0, ()),
+        ({"S": "1795421916"}, None, ("deadline_unreadable",)),
+        ({"N": "soon"}, None, ("deadline_unreadable",)),
+        ({"N": "-5"}, None, ("deadline_absurd",)),
+        ({"N": "1795421916000"}, None, ("deadline_absurd",)),
+        ({"N": "1E+125"}, None, ("deadline_absurd",)),
+        ({"L": []}, None, ("deadline_unreadable",)),
+        ({"Z": "1"}, None, ("deadline_unreadable",)),
+        ({"NULL": True}, None, ("deadline_missing",)),
+        (None, None, ("deadline_missing",)),
+    ],
+)
+def test_deadline_faults(wire: Any, deadline_ms: int | None, faults: tuple[str, ...]) -> None:
+    """A deadline that cannot be read, or that no clock will reach, is none and a fault."""
+    image = {name: wire for name, wire in {**web({"user": "d"}), "expires": wire}.items() if wire is not None}
+    row = read("session-web", image)
+    assert (row.deadline_ms, row.faults, row.principal) == (deadline_ms, faults, "d")
+
+
+def test_session_web_ignores_accessed_and_finds_the_user() -> None:
+    """`accessed` is written on every request and is no payload; a user may be an object with an id."""
+    one = read("session-web", web({"user": "dave"}, accessed={"S": "2026-11-23T08:18:33.436969+00:00"}))
+    assert one == read("session-web", web({"user": "dave"}, accessed={"S": "2026-11-23T08:18:34+00:00"}))
+    assert read("session-web", web({"user": {"id": 7, "name": "x"}})).principal == "7"
+    assert read("session-web", web({})).payload is None
+
+
+def test_authjs_claims_sessions_only() -> None:
+    """Users, accounts and verification tokens share the table: the sort key tells, not `type`."""
+    (spec,) = builtin().find("authjs")
+    assert spec.claims(AUTHJS_KEY, AUTHJS)
+    account = EntityKey((("S", "USER#1"), ("S", "ACCOUNT#github#1")))
+    assert not spec.claims(account, {**AUTHJS, "sk": {"S": "ACCOUNT#github#1"}, "type": {"S": "oauth"}})
+    assert not spec.claims(EntityKey((("S", "USER#1"),)), AUTHJS)
+    assert not spec.claims(AUTHJS_KEY, {**AUTHJS, "type": {"S": "oauth"}})
+
+
+def test_authjs_row_is_flat() -> None:
+    """The user is an attribute; the deadline has milliseconds, or is ISO text in old rows; moving it is no change."""
+    row = read("authjs", AUTHJS)
+    assert (row.principal, row.authenticated, row.deadline_ms) == ("1", "yes", 1_795_421_471_741)
+    old = read("authjs", {**AUTHJS, "expires": {"S": "2026-11-23T08:11:11.741Z"}})
+    assert old == row
+    assert read("authjs", {**AUTHJS, "expires": {"N": "1795421999"}}).payload == row.payload
+    assert read("authjs", {**AUTHJS, "aws:rep:deleting": {"BOOL": False}}).payload == row.payload
+    assert read("authjs", {**AUTHJS, "role": {"S": "admin"}}).payload != row.payload
+    assert read("authjs", {name: AUTHJS[name] for name in ("pk", "sk", "type", "expires")}).payload is None
+
+
+def test_authjs_row_with_an_illegal_attribute_is_unreadable() -> None:
+    """In a flat row every attribute is payload, so one illegal value makes it opaque."""
+    row = read("authjs", {**AUTHJS, "odd": {"WHAT": 1}})
+    assert (row.authenticated, row.faults, row.principal) == ("unknown", ("payload_unreadable",), None)

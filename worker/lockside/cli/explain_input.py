@@ -1,0 +1,122 @@
+"""Stream records out of whatever a person has at hand: JSON Lines, one JSON document, or pages and events in lines.
+
+Strategy: lines are read one by one and each may hold a record, a page (`Records`) or a list. Only a text that is not
+JSON Lines is taken for one document and read whole, within a limit. What is no JSON becomes an entry that says where.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any, BinaryIO, Final
+
+from lockside.errors import UsageError
+
+LINE_BYTES_MAX: Final = 64 * 1024 * 1024
+DOCUMENT_BYTES_MAX: Final = 512 * 1024 * 1024
+ACCEPTED: Final = "JSON Lines of GetRecords records, the output of `aws dynamodbstreams get-records`, or a Lambda event"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record and where it stood; `raw` is None where there was no JSON object, and `fault` then says what."""
+
+    place: str
+    raw: Mapping[str, Any] | None
+    fault: str = ""
+
+
+def entries(stream: BinaryIO) -> Iterator[Entry]:
+    """Read records one by one. Raises UsageError for an input of none of the accepted kinds."""
+    lines = _lines(stream)
+    head = [line for _, line in zip(range(2), lines, strict=False)]
+    if not head:
+        raise UsageError(f"the input is empty; give {ACCEPTED}")
+    parsed = [_parse(text) for _, text in head]
+    broken = isinstance(parsed[0], _NotJson)
+    if broken and not (len(parsed) > 1 and isinstance(parsed[1], Mapping)):
+        yield from _document(chain(head, lines))
+        return
+    for number, text in chain(head, lines):
+        yield from _flat(_parse(text), f"line {number}")
+
+
+@dataclass(frozen=True, slots=True)
+class _NotJson:
+    """A text that is not JSON, and what the parser said of its place."""
+
+    told: str
+
+
+def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    while line := stream.readline(LINE_BYTES_MAX + 1):
+        number += 1
+        if len(line) > LINE_BYTES_MAX:
+            raise UsageError(f"line {number} is longer than {LINE_BYTES_MAX} bytes; give {ACCEPTED}")
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if line.strip():
+            yield number, line
+
+
+def _parse(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        return _NotJson(f"{error.msg} at line {error.lineno}, column {error.colno}")
+    except (ValueError, RecursionError):
+        return _NotJson("not UTF-8, or nested too deeply")
+
+
+def _document(lines: Iterator[tuple[int, bytes]]) -> Iterator[Entry]:
+    """Take all lines as one document; if they are none, but some line is an object, they were lines after all."""
+    held: list[tuple[int, bytes]] = []
+    size = 0
+    for number, text in lines:
+        size += len(text)
+        if size > DOCUMENT_BYTES_MAX:
+            raise UsageError(
+                f"a single JSON document may have {DOCUMENT_BYTES_MAX} bytes; give longer input as JSON Lines"
+            )
+        held.append((number, text))
+    whole = _parse(b"".join(text for _, text in held))
+    if not isinstance(whole, _NotJson):
+        yield from _flat(whole, "the document")
+        return
+    if not any(isinstance(_parse(text), Mapping) for _, text in held):
+        raise UsageError(f"the input is no JSON ({whole.told}); give {ACCEPTED}")
+    for number, text in held:
+        yield from _flat(_parse(text), f"line {number}")
+
+
+def _flat(value: Any, place: str) -> Iterator[Entry]:
+    match value:
+        case _NotJson():
+            yield Entry(place, None, "not_json")
+        case {"Records": list() as members} | list(members):
+            for index, member in enumerate(members, start=1):
+                yield _entry(member, f"{place}, record {index}")
+        case _:
+            yield _entry(value, place)
+
+
+def _entry(value: Any, place: str) -> Entry:
+    if not isinstance(value, Mapping):
+        return Entry(place, None, "not_an_object")
+    return Entry(place, _with_time(value))
+
+
+def _with_time(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Read a creation time that is text: version 2 of the AWS CLI prints times in ISO 8601."""
+    body = raw.get("dynamodb")
+    text = body.get("ApproximateCreationDateTime") if isinstance(body, Mapping) else None
+    if not isinstance(body, Mapping) or not isinstance(text, str):
+        return raw
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return raw
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return {**raw, "dynamodb": {**body, "ApproximateCreationDateTime": aware}}

@@ -1,0 +1,293 @@
+"""The fields of a layout's data file: the same, and checked the same, for built-in layouts and for users' own.
+
+A layout file is one TOML table. Names of attributes are data; what they mean is in the field's name.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from lockside.errors import LayoutError
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+"""An attribute's name, within DynamoDB's limits."""
+
+Tag = Literal["S", "N", "B", "BOOL", "NULL", "M", "L", "SS", "NS", "BS"]
+
+
+def _segments(path: object) -> object:
+    return path.split(".") if isinstance(path, str) else path
+
+
+PathData = Annotated[list[Name], Field(min_length=1), BeforeValidator(_segments)]
+"""A dotted path, or its segments where a name itself holds a dot."""
+
+VALUE_CHARS_MAX: Final = 60
+
+
+class Table(BaseModel):
+    """One table of a layout file: nothing unknown is allowed in it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class KeyNames(Table):
+    """The key attributes as the client names them by default, and the sort key value it writes when given none."""
+
+    names: Annotated[list[Name], Field(min_length=1, max_length=2)]
+    default_sort: str | None = None
+
+
+class KeyRuleData(Table):
+    """What one part of the key must look like; of each list one entry is enough."""
+
+    types: list[Literal["S", "N", "B"]] = []
+    equals: list[str] = []
+    prefix: list[Name] = []
+    suffix: list[Name] = []
+    contains: list[Name] = []
+    not_prefix: list[Name] = []
+    not_suffix: list[Name] = []
+
+
+class Rows(Table):
+    """Which rows are the layout's own, where that takes more than the owner or the key."""
+
+    partition: KeyRuleData | None = None
+    sort: KeyRuleData | None = None
+    required: dict[Name, list[Tag]] = {}
+    absent: list[Name] = []
+    equals: dict[Name, Annotated[list[str | int | bool], Field(min_length=1)]] = {}
+
+
+class Text(Table):
+    """An attribute read as text. `path` leads into the JSON that the attribute holds."""
+
+    attr: Name
+    types: Annotated[list[Literal["S", "N", "B", "M"]], Field(min_length=1)] = ["S"]
+    optional: bool = False
+    path: PathData | None = None
+
+
+class LeaseData(Table):
+    """The length of a lease, counted from the write."""
+
+    attr: Name
+    types: Annotated[list[Literal["S", "N"]], Field(min_length=1)] = ["N"]
+    unit: Literal["ms", "s", "go-duration"]
+    optional: bool = False
+
+
+class DeadlineData(Table):
+    """A stored instant. `auto` tells the unit by size; `iso` is text only."""
+
+    attr: Name
+    types: Annotated[list[Literal["S", "N"]], Field(min_length=1)] = ["N"]
+    unit: Literal["s", "ms", "us", "ns", "auto", "iso"]
+    optional: bool = False
+    grace_ms: Annotated[int, Field(ge=0)] = 0
+
+
+class Ttl(Table):
+    """The attribute DynamoDB's TTL goes by, and whether it is the deadline itself or only cleanup."""
+
+    attr: Name
+    is_deadline: bool
+
+
+Mode = Literal["delete", "mark", "both", "set_deadline"]
+
+
+class ReleaseNone(Table):
+    """The row alone never says that the lock is free."""
+
+    rule: Literal["none"]
+    mode: Mode
+
+
+class ReleaseAttribute(Table):
+    """Free while an attribute is there, or while it is not."""
+
+    rule: Literal["exists", "absent"]
+    mode: Mode
+    attr: Name
+
+
+class ReleaseEquals(Table):
+    """Free while an attribute has a value."""
+
+    rule: Literal["equals"]
+    mode: Mode
+    attr: Name
+    value: str | int | bool
+
+
+class ReleaseLease(Table):
+    """Free while the lease has one length in milliseconds that no holder uses."""
+
+    rule: Literal["lease_equals"]
+    mode: Mode
+    value: Annotated[int, Field(ge=0)]
+
+
+ReleaseData = Annotated[ReleaseNone | ReleaseAttribute | ReleaseEquals | ReleaseLease, Discriminator("rule")]
+
+
+class PrincipalData(Table):
+    """Where a user's name may stand. `of = "row"`: beside the payload. `strip`: a prefix that is no name."""
+
+    path: PathData
+    of: Literal["payload", "row"] = "payload"
+    strip: str = ""
+
+
+def _principal(data: object) -> object:
+    return {"path": data} if isinstance(data, str | list) else data
+
+
+class PayloadData(Table):
+    """Where the payload stands: in `attr`, or, without it, flat among the row's own attributes.
+
+    `codecs` are tried in order for text and binary; `map` reads a DynamoDB map; none of them: opaque. `volatile` paths
+    change without meaning.
+    """
+
+    attr: Name | None = None
+    codecs: list[Literal["json", "msgpack", "map"]] = []
+    volatile: list[PathData] = []
+
+    @model_validator(mode="after")
+    def _flat_has_no_codec(self) -> Self:
+        if self.attr is None and self.codecs:
+            raise ValueError("codecs belong to an attribute: name it in attr, or leave codecs out for a flat row")
+        return self
+
+
+class _Common(Table):
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+    family: Name | None = None
+    aliases: list[Name] = []
+    client: str = ""
+    language: str = ""
+    docs: str = ""
+    notes: str = ""
+    keys: KeyNames
+    rows: Rows = Rows()
+    ttl: Ttl | None = None
+    secrets: list[Name] = []
+
+
+class LockData(_Common):
+    """A lock layout. `lease_configured`: the lease stands only in the clients' settings, so the source must name it."""
+
+    kind: Literal["lock"]
+    owner: Text | None = None
+    version: Text | None = None
+    lease: LeaseData | None = None
+    lease_configured: bool = False
+    deadline: DeadlineData | None = None
+    release: ReleaseData
+    fence: Text | None = None
+    acquired_at: Text | None = None
+    owner_change: Literal["taken_over", "transferred"] = "taken_over"
+
+    @model_validator(mode="after")
+    def _one_clock(self) -> Self:
+        if sum((self.lease is not None, self.lease_configured, self.deadline is not None)) > 1:
+            raise ValueError("a lock has a lease, or lease_configured, or a deadline: only one of them")
+        if self.owner is None and not self.rows.required and not self.rows.equals:
+            raise ValueError("without an owner, rows.required or rows.equals must say which rows are locks")
+        return self
+
+
+class SessionData(_Common):
+    """A session layout."""
+
+    kind: Literal["session"]
+    payload: PayloadData
+    principals: list[Annotated[PrincipalData, BeforeValidator(_principal)]] = []
+    deadline: DeadlineData | None = None
+
+
+LayoutData = LockData | SessionData
+_ADAPTER: Final[TypeAdapter[LayoutData]] = TypeAdapter(Annotated[LayoutData, Discriminator("kind")])
+_DOCUMENTATION: Final = frozenset({"client", "language", "docs", "notes", "aliases"})
+
+
+def parse(document: Mapping[str, Any], origin: str) -> LayoutData:
+    """Check one layout's data.
+
+    Raises LayoutError with every fault, each with its field, its value and what is allowed.
+    """
+    try:
+        return _ADAPTER.validate_python(dict(document))
+    except ValidationError as error:
+        faults = "\n".join(f"  {line}" for line in _fault_lines(error))
+        raise LayoutError(f"{origin}: this layout is badly written\n{faults}") from None
+
+
+def meaning(data: LayoutData) -> dict[str, Any]:
+    """Return what decides how rows are read: no documentation, and no field left at its default.
+
+    So neither a corrected note nor a field that a later revision adds makes a new recipe.
+    """
+    return data.model_dump(mode="json", exclude=set(_DOCUMENTATION), exclude_defaults=True)
+
+
+def _fault_lines(error: ValidationError) -> Iterator[str]:
+    for fault in error.errors(include_url=False):
+        path = _field_path(fault["loc"])
+        yield f"{'.'.join(path) or '(the whole layout)'}: {_told(fault, path)}"
+
+
+def _field_path(location: tuple[int | str, ...]) -> list[str]:
+    """Spell where a fault is; the tags that pydantic puts into the path of a union are no fields of the file."""
+    path = [str(part) for part in location]
+    if path and path[0] in {"lock", "session"}:
+        del path[0]
+    if len(path) > 1 and path[0] == "release":
+        del path[1]
+    return path
+
+
+def _told(fault: ErrorDetails, path: list[str]) -> str:
+    value = repr(fault["input"])
+    shown = value if len(value) <= VALUE_CHARS_MAX else f"{value[:VALUE_CHARS_MAX]}…"
+    match fault["type"]:
+        case "extra_forbidden":
+            near = difflib.get_close_matches(path[-1], KNOWN_FIELDS, n=1)
+            return f"no such field (value {shown}){f'; did you mean {near[0]}?' if near else ''}"
+        case "missing":
+            return "is missing"
+        case "union_tag_invalid" | "union_tag_not_found":
+            context = fault.get("ctx", {})
+            return f"{context.get('discriminator', 'kind')} must be one of {context.get('expected_tags', _KINDS)}"
+        case "value_error":
+            return fault["msg"].removeprefix("Value error, ")
+        case _:
+            return f"{shown} is not allowed: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+_KINDS: Final = "'lock', 'session'"
+
+
+def _all_fields() -> frozenset[str]:
+    models: list[type[BaseModel]] = [LockData, SessionData, KeyNames, KeyRuleData, Rows, Text, LeaseData]
+    models += [DeadlineData, Ttl, ReleaseNone, ReleaseAttribute, ReleaseEquals, PrincipalData, PayloadData]
+    return frozenset(name for model in models for name in model.model_fields)
+
+
+KNOWN_FIELDS: Final = sorted(_all_fields())

@@ -1,0 +1,156 @@
+"""Reading a session's row.
+
+Strategy: decode the payload, drop what changes without meaning, look for the principal, digest what is left. A row with
+nothing left is a stub (a touch that came after the delete, a lock on an unknown id) or was emptied: payload None.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from lockside.core import attributes
+from lockside.core.attributes import Image
+from lockside.core.row import Authenticated, SessionRow
+from lockside.errors import WireFaultError
+from lockside.layouts import payload
+from lockside.layouts.field import Deadline
+from lockside.layouts.path import MISSING, Path, drop, find
+
+UNREADABLE: Final = "payload_unreadable"
+REPLICATION_PREFIX: Final = "aws:rep:"
+"""Attributes that global tables of version 2017.11.29 add to every item; they are no payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Where a user's name may stand: in the payload, or in the row beside it. `strip` is a prefix that is no name."""
+
+    path: Path
+    of: Literal["payload", "row"] = "payload"
+    strip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadReader:
+    """Where the payload stands and how it is read: one attribute through codecs, a map, or the row's own attributes.
+
+    `attr` None means the row's own attributes, without those of `ignored`. No codec for text or bytes: opaque.
+    """
+
+    attr: str | None
+    codecs: tuple[payload.Codec, ...] = ()
+    maps: bool = False
+    volatile: tuple[Path, ...] = ()
+    ignored: frozenset[str] = frozenset()
+
+    @property
+    def opaque(self) -> bool:
+        """Whether the payload cannot be looked into by design."""
+        return self.attr is not None and not self.codecs and not self.maps
+
+    def decoded(self, image: Image) -> Any:
+        """Return the payload as plain values, None where there is none. Raises UnreadableError."""
+        try:
+            if self.attr is None:
+                return attributes.decode_image(self._own(image))
+            wire = image.get(self.attr)
+            value = None if wire is None else attributes.decode(wire)
+        except (WireFaultError, AttributeError, TypeError):
+            raise payload.UnreadableError from None
+        match value:
+            case str() | bytes() if self.codecs:
+                return payload.decode(value, self.codecs)
+            case dict() if self.maps:
+                return value
+            case None | "" | b"":
+                return None
+            case _ if self.opaque:
+                return value
+            case _:
+                raise payload.UnreadableError
+
+    def raw(self, image: Image) -> Any:
+        """Return the payload undecoded, for a digest of what cannot be read; the same from bytes and from base64."""
+        if self.attr is None:
+            return {name: _value_or_wire(wire) for name, wire in self._own(image).items()}
+        return _value_or_wire(image.get(self.attr))
+
+    def _own(self, image: Image) -> Image:
+        return {k: v for k, v in image.items() if k not in self.ignored and not k.startswith(REPLICATION_PREFIX)}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReader:
+    """Reads the rows of one session layout."""
+
+    payload: PayloadReader
+    principals: tuple[Principal, ...] = ()
+    deadline: Deadline | None = None
+
+    def read(self, image: Image) -> SessionRow:
+        """Read a row; what is not as it should be becomes a fault."""
+        faults: list[str] = []
+        deadline_ms = self.deadline.read(image, faults) if self.deadline else None
+        try:
+            value = self.payload.decoded(image)
+            if self.payload.opaque:
+                spelled = None if not value else payload.digest_opaque(value)
+                return SessionRow(None, "unknown", deadline_ms, spelled, tuple(faults))
+            principal, authenticated = self._principal(value, image, faults)
+            spelled = self._rest(value)
+        except payload.UnreadableError:
+            faults.append(UNREADABLE)
+            spelled = payload.digest_opaque(self.payload.raw(image))
+            return SessionRow(None, "unknown", deadline_ms, spelled, tuple(faults))
+        if spelled is None:
+            return SessionRow(None, "no", deadline_ms, None, tuple(faults))
+        return SessionRow(principal, authenticated, deadline_ms, spelled, tuple(faults))
+
+    def _rest(self, value: Any) -> str | None:
+        for path in self.payload.volatile:
+            drop(value, path)
+        return payload.digest(value) if value else None
+
+    def _principal(self, value: Any, image: Image, faults: list[str]) -> tuple[str | None, Authenticated]:
+        nameless = False
+        for principal in self.principals:
+            found = find(value if principal.of == "payload" else _Row(image).value(principal.path), principal.path)
+            if _nobody(found):
+                continue
+            name = payload.text_of(found)
+            if name is not None and (name := name.removeprefix(principal.strip)):
+                return name, "yes"
+            nameless = True
+        if nameless:
+            faults.append("principal_unreadable")
+            return None, "unknown"
+        return None, "no" if self.principals else "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """The row beside the payload, of which a path touches only one attribute."""
+
+    image: Image
+
+    def value(self, path: Path) -> Mapping[str, Any]:
+        """Return a map with the one attribute that a path starts at."""
+        name = path[0]
+        if not isinstance(name, str) or name not in self.image:
+            return {}
+        try:
+            return {name: attributes.decode(self.image[name])}
+        except WireFaultError:
+            return {}
+
+
+def _value_or_wire(wire: Any) -> Any:
+    try:
+        return attributes.decode(wire)
+    except WireFaultError:
+        return wire
+
+
+def _nobody(found: Any) -> bool:
+    # By identity and type: user 0 is somebody, and 0 equals False.
+    return found is MISSING or found is None or found is False or (isinstance(found, str | dict | list) and not found)

@@ -1,0 +1,248 @@
+"""A layout, compiled from its data: what `lockside.core.row.Layout` asks for.
+
+All names, paths and rules are worked out once, when the layout is loaded; a record costs only the attributes that the
+layout names.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, assert_never
+
+import rfc8785
+
+from lockside.core.attributes import Image
+from lockside.core.entity import EntityKey
+from lockside.core.row import LeaseClock, Row, Traits
+from lockside.layouts import schema
+from lockside.layouts.claim import KeyRule, RowRule
+from lockside.layouts.field import Deadline, Field, Lease
+from lockside.layouts.lock import LockReader, Release
+from lockside.layouts.overriding import overridden
+from lockside.layouts.path import compile_path
+from lockside.layouts.session import PayloadReader, Principal, SessionReader
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What people want to know of a layout; it decides nothing."""
+
+    client: str
+    language: str
+    docs: str
+    notes: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One layout. `signature` is what a full row shows: attribute names with the types they have, for detection.
+
+    `secrets` names attributes that hold what must not leave the table; nothing reads them, a scan may look for them.
+    """
+
+    name: str
+    traits: Traits
+    digest: str
+    default_sort: str | None
+    key_names: tuple[str, ...]
+    family: str
+    aliases: tuple[str, ...]
+    secrets: tuple[str, ...]
+    ttl_attr: str | None
+    needs_lease: bool
+    about: About
+    signature: tuple[tuple[str, frozenset[str]], ...]
+    rows: RowRule
+    reader: LockReader | SessionReader
+    document: Mapping[str, Any] = field(repr=False, compare=False)
+
+    def claims(self, key: EntityKey, image: Image) -> bool:
+        """Whether an image is a row of this layout.
+
+        A lock's row names an owner (or whatever stands for one). A session table is all sessions unless the layout
+        says otherwise, so a stub, a row with nothing but its key, belongs to it.
+        """
+        return self.rows.holds(key, image)
+
+    def read(self, image: Image) -> Row:
+        """Read a claimed image. Never raises: what is unreadable becomes a fault."""
+        return self.reader.read(image)
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> "Spec":
+        """Return this layout with attributes renamed, for clients whose users may: the layout's name = the table's.
+
+        `principal` is a list of paths to a session's user, tried before the layout's own. Raises LayoutError.
+        """
+        if not overrides:
+            return self
+        return load(overridden(self.document, overrides, self.name), f"overrides of layout {self.name!r}")
+
+
+def load(document: Mapping[str, Any], origin: str) -> Spec:
+    """Check and compile one layout's data. `origin` names its file in errors. Raises LayoutError."""
+    data = schema.parse(document, origin)
+    reader = _lock_reader(data) if isinstance(data, schema.LockData) else _session_reader(data)
+    return Spec(
+        name=data.name,
+        traits=_traits(data),
+        digest=hashlib.sha256(rfc8785.dumps(schema.meaning(data))).hexdigest(),
+        default_sort=data.keys.default_sort,
+        key_names=tuple(data.keys.names),
+        family=data.family or data.name,
+        aliases=tuple(data.aliases),
+        secrets=tuple(data.secrets),
+        ttl_attr=data.ttl.attr if data.ttl else None,
+        needs_lease=isinstance(data, schema.LockData) and data.lease_configured,
+        about=About(data.client, data.language, data.docs, data.notes),
+        signature=_signature(data),
+        rows=_row_rule(data),
+        reader=reader,
+        document=dict(document),
+    )
+
+
+def _traits(data: schema.LayoutData) -> Traits:
+    ttl_is_deadline = data.ttl is not None and data.ttl.is_deadline
+    grace_ms = data.deadline.grace_ms if data.deadline else 0
+    match data:
+        case schema.LockData():
+            return Traits(
+                kind="lock",
+                clock=_clock(data),
+                releases=data.release.mode,
+                acquire_signature=data.fence is not None or data.acquired_at is not None,
+                owner_change=data.owner_change,
+                ttl_is_deadline=ttl_is_deadline,
+                grace_ms=grace_ms,
+            )
+        case schema.SessionData():
+            return Traits(kind="session", clock=_clock(data), ttl_is_deadline=ttl_is_deadline, grace_ms=grace_ms)
+        case _:
+            assert_never(data)
+
+
+def _clock(data: schema.LayoutData) -> LeaseClock:
+    if isinstance(data, schema.LockData) and (data.lease is not None or data.lease_configured):
+        return "relative"
+    return "absolute" if data.deadline is not None else "none"
+
+
+def _row_rule(data: schema.LayoutData) -> RowRule:
+    required = {name: frozenset(types) for name, types in data.rows.required.items()}
+    if isinstance(data, schema.LockData) and data.owner and not _free_without_owner(data):
+        # Of any type: a row whose owner is unreadable is still a lock's row, with a fault.
+        required.setdefault(data.owner.attr, frozenset())
+    keys = (data.rows.partition, data.rows.sort)
+    return RowRule(
+        keys=tuple(_key_rule(rule) for rule in keys),
+        required=tuple(sorted(required.items())),
+        absent=tuple(data.rows.absent),
+        equals=tuple((name, frozenset(map(_text, values))) for name, values in sorted(data.rows.equals.items())),
+    )
+
+
+def _free_without_owner(data: schema.LockData) -> bool:
+    rule = data.release
+    return rule.rule == "absent" and data.owner is not None and rule.attr == data.owner.attr
+
+
+def _key_rule(rule: schema.KeyRuleData | None) -> KeyRule | None:
+    return None if rule is None else KeyRule(**{name: tuple(value) for name, value in rule})
+
+
+def _text(value: str | int | bool) -> str:  # noqa: FBT001 - a value from the file, no switch
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _field(role: str, data: schema.Text | schema.LeaseData | schema.DeadlineData) -> Field:
+    path = data.path if isinstance(data, schema.Text) else None
+    return Field(role, data.attr, frozenset(data.types), data.optional, None if path is None else compile_path(path))
+
+
+def _lock_reader(data: schema.LockData) -> LockReader:
+    def text(role: str, spelled: schema.Text | None) -> Field | None:
+        return None if spelled is None else _field(role, spelled)
+
+    lease = data.lease
+    return LockReader(
+        release=_release(data),
+        owner=text("owner", data.owner),
+        version=text("version", data.version),
+        lease=Lease(_field("lease", lease), lease.unit) if lease else None,
+        deadline=_deadline(data.deadline),
+        fence=text("fence", data.fence),
+        acquired_at=text("acquired_at", data.acquired_at),
+    )
+
+
+def _release(data: schema.LockData) -> Release:
+    match data.release:
+        case schema.ReleaseNone():
+            return Release("none")
+        case schema.ReleaseAttribute(rule=rule, attr=attr):
+            return Release(rule, attr)
+        case schema.ReleaseEquals(attr=attr, value=value):
+            return Release("equals", attr, _text(value))
+        case schema.ReleaseLease(value=value):
+            return Release("lease_equals", value=str(value))
+        case _:
+            assert_never(data.release)
+
+
+def _deadline(data: schema.DeadlineData | None) -> Deadline | None:
+    return None if data is None else Deadline(_field("deadline", data), data.unit)
+
+
+def _session_reader(data: schema.SessionData) -> SessionReader:
+    spelled = data.payload
+    beside = {data.deadline.attr} if data.deadline else set()
+    beside |= {data.ttl.attr} if data.ttl else set()
+    return SessionReader(
+        payload=PayloadReader(
+            attr=spelled.attr,
+            codecs=tuple(codec for codec in spelled.codecs if codec != "map"),
+            maps="map" in spelled.codecs,
+            volatile=tuple(compile_path(path) for path in spelled.volatile),
+            ignored=frozenset(data.keys.names) | beside,
+        ),
+        principals=tuple(Principal(compile_path(one.path), one.of, one.strip) for one in data.principals),
+        deadline=_deadline(data.deadline),
+    )
+
+
+def _signature(data: schema.LayoutData) -> tuple[tuple[str, frozenset[str]], ...]:
+    """Collect what a full row shows: required attributes first, then those that roles name, without the optional."""
+    found: dict[str, frozenset[str]] = {name: frozenset(types) for name, types in data.rows.required.items()}
+    found |= {name: frozenset[str]() for name in data.rows.equals if name not in found}
+    for name, types in _role_attributes(data):
+        found[name] = found.get(name) or types
+    return tuple(found.items())
+
+
+def _role_attributes(data: schema.LayoutData) -> Iterable[tuple[str, frozenset[str]]]:
+    match data:
+        case schema.LockData():
+            roles: tuple[schema.Text | schema.LeaseData | schema.DeadlineData | None, ...] = (
+                data.owner,
+                data.version,
+                data.lease,
+                data.deadline,
+                data.fence,
+                data.acquired_at,
+            )
+        case schema.SessionData():
+            roles = (data.deadline,)
+            if data.payload.attr is not None:
+                yield data.payload.attr, _payload_types(data.payload)
+        case _:
+            assert_never(data)
+    for role in roles:
+        if role is not None and not role.optional:
+            yield role.attr, frozenset(role.types)
+
+
+def _payload_types(data: schema.PayloadData) -> frozenset[str]:
+    if not data.codecs:
+        return frozenset()
+    by_codec = {"json": ("S", "B"), "msgpack": ("B",), "map": ("M",)}
+    return frozenset(tag for codec in data.codecs for tag in by_codec[codec])
