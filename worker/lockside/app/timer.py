@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from lockside.core.ports import Clock
+from lockside.core.ports import Clock, Loops
 from lockside.errors import StoppedError
 
 LOG = structlog.get_logger(__name__)
@@ -38,10 +38,10 @@ class DeadlineTimer:
     A failure ends the timer and is told to `failed`: without it lapses would go unseen in silence.
     """
 
-    def __init__(self, clock: Clock, turned: Callable[[], None], failed: Callable[[BaseException], None]) -> None:
-        """Take the clock, a heartbeat to call at each turn, and whom to tell of a failure."""
+    def __init__(self, clock: Clock, loops: Loops, failed: Callable[[BaseException], None]) -> None:
+        """Take the clock, whom to tell that the timer turns, and whom to tell of a failure."""
         self._clock = clock
-        self._turned = turned
+        self._loops = loops
         self._failed = failed
         self._timed: dict[object, Timed] = {}
         self._wake = threading.Condition()
@@ -76,11 +76,12 @@ class DeadlineTimer:
     def _run(self) -> None:
         try:
             while self._sleep():
-                self._turned()
+                self._loops.beat_here()
                 for timed in self._all():
                     at_ms = timed.next_deadline()
                     if at_ms is not None and at_ms <= self._clock.now().mono_ms:
                         timed.tick()
+            self._loops.forget_here()
         except StoppedError:
             return
         except Exception as error:

@@ -39,6 +39,7 @@ from lockside.errors import StoppedError, UsageError
 from lockside.ops import logs
 from lockside.ops.clock import SystemClock
 from lockside.ops.health import HealthServer, Pages
+from lockside.ops.heartbeat import Heartbeats
 from lockside.ops.metrics import PrometheusMeter
 from lockside.ops.shutdown import Shutdown
 from lockside.reactions.lapses import LapseWatch
@@ -56,8 +57,8 @@ EXIT_UNEXPECTED: Final = 4
 LIVE_WRITERS_MAX: Final = 8
 """Writes to the live index in flight at once."""
 
-TIMER_STALLED_SECONDS: Final = 60.0
-"""A timer that has not turned for so long is stuck: it turns once a second, and one test takes seconds at the most."""
+DRAIN_SHARE: Final = 0.8
+"""Of the time for shutdown, what the engine may take for its last batches; the rest is for what follows it."""
 
 UNREADY_SECONDS: Final = 300.0
 """A change unwritten for so long makes the worker unready; the stream forgets it after 24 hours."""
@@ -89,10 +90,10 @@ class Worker:
         self._stop = stop
         self._clock = clock
         self._failure: BaseException | None = None
-        self._turned_ms = clock.now().mono_ms
+        self._heartbeats = Heartbeats(clock)
         self._processors: dict[ShardRef, ShardProcessor] = {}
         self._run_id = str(ULID.from_bytes(os.urandom(16)))
-        retrier = Retrier(stop, self.meter)
+        retrier = Retrier(stop, self.meter, self._heartbeats.wait_here)
         retention = Retention(settings.audit.retention_days or None)
         self._trail = AuditTrail(AuditTable(clients.writer, settings.audit.table, retrier), clock, retention)
         self._pool = ThreadPoolExecutor(LIVE_WRITERS_MAX, thread_name_prefix="live-index")
@@ -108,7 +109,7 @@ class Worker:
             meter=self.meter,
             announce=announce,
         )
-        self._timer = DeadlineTimer(clock, self._turned, self._failed)
+        self._timer = DeadlineTimer(clock, self._heartbeats, self._failed)
         self._neighbours = Neighbours(
             self._trail, live, lapses, clock, self.meter, announce, rearmed=self._timer.rearmed
         )
@@ -119,6 +120,7 @@ class Worker:
             meter=self.meter,
             jitter=random.random,
             settings=pace_of(settings),
+            loops=self._heartbeats,
         )
         self._engine = EmbeddedEngine([plan_of(stream) for stream in streams], self._processor, services)
 
@@ -150,6 +152,8 @@ class Worker:
         except StoppedError:
             LOG.info("stopped_before_start")
         finally:
+            # Also when the engine raised: whatever still waits for AWS in another thread must come to its end.
+            self._stop.set()
             self._timer.stop(self._settings.ops.shutdown_seconds)
         if self._failure is not None:
             raise self._failure
@@ -166,8 +170,7 @@ class Worker:
 
     def live(self) -> list[str]:
         """Say why the worker does not turn any more; nothing if it does."""
-        silent = (self._clock.now().mono_ms - self._turned_ms) / 1000
-        return [f"the deadline timer has not turned for {silent:.0f} s"] if silent > TIMER_STALLED_SECONDS else []
+        return self._heartbeats.silent()
 
     def ready(self) -> list[str]:
         """Say why the worker does not do its whole job; nothing if it does."""
@@ -190,8 +193,8 @@ class Worker:
             shard = processor.shard
             seconds = self._unwritten_seconds(processor)
             self.meter.gauge("oldest_unwritten_seconds", seconds, table=shard.table, shard=shard.shard_id)
-            if processor.done:
-                self._processors.pop(shard, None)
+            if processor.done and self._processors.pop(shard, None) is not None:
+                self.meter.forget(table=shard.table, shard=shard.shard_id)
         self.meter.gauge("live_deadlines", float(self.deadlines_armed()))
 
     def deadlines_armed(self) -> int:
@@ -228,9 +231,6 @@ class Worker:
                     telemetry.APPLICATION: self._settings.application,
                 },
             )
-
-    def _turned(self) -> None:
-        self._turned_ms = self._clock.now().mono_ms
 
     def _failed(self, error: BaseException) -> None:
         self._failure = error
@@ -277,5 +277,5 @@ def pace_of(settings: Settings) -> Pace:
         checkpoint=CheckpointPolicy(engine.checkpoint_interval_seconds),
         page_records=engine.page_limit,
         discovery_interval_seconds=engine.shard_listing_seconds,
-        shutdown_seconds=settings.ops.shutdown_seconds,
+        shutdown_seconds=settings.ops.shutdown_seconds * DRAIN_SHARE,
     )

@@ -63,12 +63,20 @@ class AgainError(Exception):
     """Raised inside a call to have it tried again, for example for unprocessed items."""
 
 
+def nobody() -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Retrier:
-    """Tries calls again until they succeed or shutdown is asked for."""
+    """Tries calls again until they succeed or shutdown is asked for.
+
+    `waiting` is told before each wait: a loop that waits for AWS is alive, and a restart would not help it.
+    """
 
     stop: "Stop"
     meter: Meter
+    waiting: Callable[[], None] = nobody
 
     def call(self, operation: str, function: Callable[[], T]) -> T:
         """Run `function` until it succeeds.
@@ -77,6 +85,7 @@ class Retrier:
         """
 
         def waiting(state: tenacity.RetryCallState) -> None:
+            self.waiting()
             self.meter.count("retries", operation=operation)
             error = state.outcome.exception() if state.outcome else None
             report = LOG.warning if state.attempt_number >= LOUD_AFTER_ATTEMPTS else LOG.info

@@ -40,6 +40,28 @@ class Stop(Protocol):
         ...
 
 
+class Loops(Protocol):
+    """Told by each loop of the worker, from its own thread, that it turns or has ended."""
+
+    def beat_here(self) -> None:
+        """Note that the calling thread's loop has gone round."""
+        ...
+
+    def forget_here(self) -> None:
+        """Note that the calling thread's loop has ended as it should."""
+        ...
+
+
+class NoLoops:
+    """Keeps nothing, for uses without a health check."""
+
+    def beat_here(self) -> None:
+        """Keep nothing."""
+
+    def forget_here(self) -> None:
+        """Keep nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class ObserverRecord:
     """What no single change can tell. `identity` makes it one and the same whoever declares it.

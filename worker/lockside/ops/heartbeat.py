@@ -1,5 +1,6 @@
 """Whether the loops turn: each says so as it goes round, and one that stays silent too long is named."""
 
+import threading
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -24,6 +25,19 @@ class Heartbeats:
     def beat(self, loop: str) -> None:
         """Note that a loop has gone round; the first beat makes it known."""
         self._last_ms[loop] = self._clock.now().mono_ms
+
+    def beat_here(self) -> None:
+        """Note that the calling thread's loop, named after the thread, has gone round."""
+        self.beat(threading.current_thread().name)
+
+    def wait_here(self) -> None:
+        """Note that the calling thread is waiting for AWS; one that is no loop is none of ours."""
+        if threading.current_thread().name in self._last_ms:
+            self.beat_here()
+
+    def forget_here(self) -> None:
+        """Forget the calling thread's loop: it has ended as it should."""
+        self.forget(threading.current_thread().name)
 
     def forget(self, loop: str) -> None:
         """Forget a loop that has ended as it should."""

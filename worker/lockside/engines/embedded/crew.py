@@ -5,7 +5,7 @@ import threading
 from dataclasses import dataclass
 from typing import Final
 
-from lockside.core.ports import Clock, Stop
+from lockside.core.ports import Clock, Loops, Stop
 from lockside.engines.embedded.reader import Progress, ShardReader
 from lockside.engines.embedded.watch import StreamWatch
 from lockside.errors import StoppedError
@@ -31,10 +31,11 @@ class Crew:
     acknowledged is read again.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, loops: Loops) -> None:
         """Prepare, without a thread yet. `halt` stops all readers."""
         self.halt = threading.Event()
         self._clock = clock
+        self._loops = loops
         self._outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         self._threads: dict[ShardReader, threading.Thread] = {}
 
@@ -55,6 +56,7 @@ class Crew:
 
     def start(self, watch: StreamWatch, reader: ShardReader) -> None:
         """Read a shard in a thread of its own."""
+        self._threads = {each: thread for each, thread in self._threads.items() if thread.is_alive()}
         thread = threading.Thread(
             target=self._work, args=(watch, reader), name=f"{reader.shard.table} {reader.shard.shard_id}", daemon=True
         )
@@ -89,11 +91,14 @@ class Crew:
         except Exception as raised:  # noqa: BLE001 the coordinator raises it, in the caller's thread
             reader.abandon()
             error = raised
+        finally:
+            self._loops.forget_here()
         self._outcomes.put(Outcome(watch, reader.shard.shard_id, ended, error))
 
     def _read(self, reader: ShardReader) -> bool:
         try:
             while not self.halt.is_set():
+                self._loops.beat_here()
                 step = reader.step()
                 if step.progress is Progress.ENDED:
                     return True

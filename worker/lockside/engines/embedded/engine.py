@@ -62,12 +62,13 @@ class EmbeddedEngine:
 
         Raises the first unknown error of any shard, else that of a halted shard.
         """
-        crew = Crew(self._services.clock)
+        crew = Crew(self._services.clock, self._services.loops)
         crew.follow(stop)
         discovery = self._discovery(crew.halt)
         failure: Exception | None = None
         try:
             while not crew.halt.is_set() and failure is None:
+                self._services.loops.beat_here()
                 for watch, reader in self._discover(discovery, self._slots()):
                     crew.start(watch, reader)
                 if all(watch.exhausted for watch in self._watches):
@@ -77,6 +78,7 @@ class EmbeddedEngine:
         except StoppedError:
             pass
         finally:
+            self._services.loops.forget_here()
             crew.stop()
             outcomes, busy = crew.join(self._services.settings.shutdown_seconds)
             failures = [error for error in map(self._settle, outcomes) if error is not None]

@@ -6,7 +6,7 @@ never waits by itself, so that a thread, a loop over many shards or a test can d
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
@@ -17,7 +17,7 @@ from lockside.aws.retrying import error_code, verdict
 from lockside.core import decode, telemetry
 from lockside.core.change import ShardRef
 from lockside.core.failures import Verdict
-from lockside.core.ports import Clock, Processor
+from lockside.core.ports import Clock, Loops, NoLoops, Processor
 from lockside.core.telemetry import Meter
 from lockside.engines.embedded.endpoint import endpoint_ms
 from lockside.engines.embedded.pace import Jitter, Outage
@@ -69,6 +69,7 @@ class Services:
     meter: Meter
     jitter: Jitter
     settings: Settings
+    loops: Loops = field(default_factory=NoLoops)
 
 
 class ShardReader:

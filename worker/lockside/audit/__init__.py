@@ -1,0 +1,1 @@
+"""What is kept: writing the audit trail, its logs and heads, and reading it back."""

@@ -1,0 +1,199 @@
+"""The writing side of the trail: change records in plain batches, observer records once each by a transaction.
+
+Change records need no condition: the same change always makes the same item (law 2), so putting it twice does no harm.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Lock
+from typing import Any, Final
+from uuid import uuid4
+
+from botocore.exceptions import ClientError
+
+from lockside.audit import items
+from lockside.audit.genesis import OBSERVED, Genesis, Intent
+from lockside.audit.items import Retention
+from lockside.audit.log import Logs, head_update
+from lockside.audit.table import AuditTable
+from lockside.aws.retrying import AgainError, verdict
+from lockside.aws.tables import PK, SK
+from lockside.core import merkle
+from lockside.core.change import ShardRef
+from lockside.core.failures import Verdict
+from lockside.core.log import LogHead, Placed
+from lockside.core.ports import Clock, ObserverRecord, StartMode
+from lockside.core.recipe import Source
+from lockside.errors import FencedError
+
+BATCH_ITEMS_MAX: Final = 25
+"""BatchWriteItem's limit. Its 16 MB cannot be reached: 25 records of 64 KiB are a tenth of that."""
+
+WRITERS_MAX: Final = 4
+"""Batches in flight at once, over all shards of the process."""
+
+CATALOGUED_MAX: Final = 4096
+"""Items of the catalogue remembered as put; forgetting one costs a put."""
+
+CONTENDED: Final = frozenset(
+    {
+        "None",
+        "ConditionalCheckFailed",
+        "TransactionConflict",
+        "ThrottlingError",
+        "ProvisionedThroughputExceeded",
+    }
+)
+"""Reasons for a cancelled transaction that another attempt may not meet (API reference, TransactWriteItems)."""
+
+
+def fresh_token() -> str:
+    """Make a token that lets DynamoDB know a transaction again when an answer was lost (36 characters at most)."""
+    return str(uuid4())
+
+
+class AuditTrail:
+    """The `Trail` port over one audit table. Shared by all shards of a process; `close` ends its threads."""
+
+    def __init__(
+        self,
+        table: AuditTable,
+        clock: Clock,
+        retention: Retention | None = None,
+        tokens: Callable[[], str] = fresh_token,
+    ) -> None:
+        """Keep what it works with; nothing is called and no thread started.
+
+        The clock only says under which day a log is listed for those who follow the trail.
+        """
+        self._table = table
+        self._clock = clock
+        self._retention = retention or Retention()
+        self._tokens = tokens
+        self._logs = Logs(table)
+        self._writers = ThreadPoolExecutor(WRITERS_MAX, thread_name_prefix="audit-write")
+        self._catalogued: dict[tuple[str, str], None] = {}
+        self._catalogue_lock = Lock()
+
+    def open(self, shard: ShardRef, sources: tuple[Source, ...], start: StartMode) -> LogHead:
+        """Return the head of the shard's log, made if there is none; see `Logs.open` for other recipes."""
+        return self._logs.open(shard.origin, Intent.of(sources, start))
+
+    def write(self, records: Sequence[Placed]) -> None:
+        """Put change records, several batches at once; returns when all are acknowledged."""
+        self._catalogue_all(records)
+        puts = list(_distinct(items.change_item(placed, self._retention) for placed in records).values())
+        batches = [puts[start : start + BATCH_ITEMS_MAX] for start in range(0, len(puts), BATCH_ITEMS_MAX)]
+        if len(batches) == 1:
+            self._write_batch(batches[0])
+        else:
+            futures = [self._writers.submit(self._write_batch, batch) for batch in batches]
+            wait(futures)
+            for future in futures:
+                future.result()
+
+    def write_head(self, head: LogHead) -> None:
+        """Move the head forward; see `Logs.advance`."""
+        self._logs.advance(head)
+
+    def observe(self, record: ObserverRecord) -> bool:
+        """Put an observer record once, with its log's head; False if its identity was there already."""
+        return self._table.retrier.call("observe", lambda: self._observe_once(record))
+
+    def close(self) -> None:
+        """End the writing threads; what they write is acknowledged first, or given up when shutdown is asked for."""
+        self._writers.shutdown()
+
+    def _write_batch(self, batch: Sequence[dict[str, Any]]) -> None:
+        pending: list[Any] = [{"PutRequest": {"Item": item}} for item in batch]
+
+        def attempt() -> None:
+            nonlocal pending
+            answer = self._table.client.batch_write_item(RequestItems={self._table.name: pending})
+            pending = answer.get("UnprocessedItems", {}).get(self._table.name, [])
+            if pending:
+                raise AgainError
+
+        self._table.retrier.call("batch_write_item", attempt)
+
+    def _observe_once(self, record: ObserverRecord) -> bool:
+        if self._logs.read(items.observer_key(record)) is not None:
+            return False
+        head = self._observer_head(record.log)
+        self._catalogue(record.log, {record.time_ms, max(head.running_max_ms, record.time_ms)})
+        transaction = self._transaction(record, head)
+        token = self._tokens()
+        try:
+            self._table.retrier.call(
+                "transact_write_items",
+                lambda: self._table.client.transact_write_items(TransactItems=transaction, ClientRequestToken=token),
+            )
+        except ClientError as error:
+            if verdict(error) is Verdict.CONDITION and _reasons(error) <= CONTENDED:
+                raise AgainError from error
+            raise
+        return True
+
+    def _observer_head(self, log: str) -> LogHead:
+        stored = self._logs.head(log)
+        if stored is None:
+            _, stored = self._logs.ensure(Genesis(log, OBSERVED), epoch=1)
+        if stored.sealed:
+            raise FencedError(f"audit log {log}: sealed, so nothing can be observed in it; observer logs stay open")
+        return stored.head
+
+    def _transaction(self, record: ObserverRecord, head: LogHead) -> list[Any]:
+        leaf = merkle.leaf_hash(items.observer_body(record))
+        grown = LogHead(
+            log=head.log,
+            epoch=head.epoch,
+            size=head.size + 1,
+            frontier=merkle.append(head.size, head.frontier, leaf),
+            running_max_ms=max(head.running_max_ms, record.time_ms),
+        )
+        put = {
+            "TableName": self._table.name,
+            "Item": items.observer_item(record, head, self._retention),
+            "ConditionExpression": "attribute_not_exists(#pk)",
+            "ExpressionAttributeNames": {"#pk": PK},
+        }
+        seen = {":seen": {"N": str(head.size)}}
+        return [{"Put": put}, {"Update": head_update(self._table.name, grown, "#size = :seen", seen)}]
+
+    def _catalogue_all(self, records: Iterable[Placed]) -> None:
+        times: dict[str, set[int]] = {}
+        for placed in records:
+            times.setdefault(placed.log, set()).update((placed.record.time_ms, placed.running_max_ms))
+        for log, touched in times.items():
+            self._catalogue(log, touched)
+
+    def _catalogue(self, log: str, times_ms: Iterable[int]) -> None:
+        """List a log under the days of its records, and of their writing, before they are written.
+
+        So a reader of any day finds every log that has records of it, and a follower needs to look at today only.
+        """
+        days = {items.day_of(time_ms) for time_ms in (*times_ms, self._clock.now().wall_ms)}
+        for day in sorted(days):
+            for item in items.catalogue_items(log, day):
+                self._catalogue_once(item)
+
+    def _catalogue_once(self, item: dict[str, Any]) -> None:
+        listed = (item[PK]["S"], item[SK]["S"])
+        with self._catalogue_lock:
+            if listed in self._catalogued:
+                return
+        self._logs.catalogue(item)
+        with self._catalogue_lock:
+            self._catalogued[listed] = None
+            while len(self._catalogued) > CATALOGUED_MAX:
+                del self._catalogued[next(iter(self._catalogued))]
+
+
+def _distinct(puts: Iterable[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Merge equal keys, which BatchWriteItem refuses; the later item stands, as it would after separate puts."""
+    return {(put[PK]["S"], put[SK]["S"]): put for put in puts}
+
+
+def _reasons(error: ClientError) -> frozenset[str]:
+    response: Any = error.response
+    return frozenset(str(reason.get("Code", "None")) for reason in response.get("CancellationReasons", ()))
