@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lockside.cli import explain_input
-from lockside.cli.explain_output import printable
 from lockside.cli.main import main
+from lockside.cli.rendering import shown
 
 CAPTURE = Path(__file__).parents[1] / "captures" / "pydynlock.jsonl"
 LINES = CAPTURE.read_text().splitlines()
@@ -239,7 +239,7 @@ def test_optional_sort_key_is_part_of_the_name() -> None:
 
 def test_answer_for_people_is_aligned_and_safe_for_a_terminal() -> None:
     """Names come from strangers: what a terminal would act upon is escaped."""
-    assert printable("a\x1b[31m\nb\u202e") == "a\\x1b[31m\\nb\\u202e"
+    assert shown("a\x1b[31m\nb\u202e") == "a\\x1b[31m\\nb\\u202e"
     result = run(lines(awslabs(key={"S": "\x1b]0;title\x07"})))
     assert "\x1b" not in result.stdout
     header, row = result.stdout.splitlines()[-2:]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lockside.app.demo import Stage, Summary
 
 SHUTDOWN_SECONDS_MAX: Final = 60.0
-HEADING: Final = f"{'DELAY':>9}  {'TIME':24}  {'EVENT':21}  {'LOCK OR SESSION':32}  ACTOR  NOTES"
+HEADING: Final = f"{'DELAY':>9}  {'TIME':24}  {'EVENT':23}  {'LOCK OR SESSION':32}  ACTOR  NOTES"
 
 
 @click.command()

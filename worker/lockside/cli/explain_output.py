@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from lockside.cli.rendering import shown
+
 if TYPE_CHECKING:
     from lockside.layouts.detect import Candidate, Detection
 
@@ -76,7 +78,7 @@ def _cells(explanation: Explanation) -> Sequence[str]:
         actor,
         _notes(explanation),
     )
-    return [printable(cell) for cell in cells]
+    return [shown(cell) for cell in cells]
 
 
 def _notes(explanation: Explanation) -> str:
@@ -102,11 +104,6 @@ def _line(cells: Sequence[str], widths: Sequence[int], colour: str | None) -> st
     if colour is not None:
         padded[1] = click.style(padded[1], fg=colour)
     return "  ".join(padded).rstrip()
-
-
-def printable(text: str) -> str:
-    """Escape what a terminal would act upon: names come from strangers."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def detection_lines(detection: "Detection") -> Iterator[str]:

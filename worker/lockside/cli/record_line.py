@@ -9,7 +9,7 @@ from lockside.cli.rendering import shown
 if TYPE_CHECKING:
     from lockside.audit.stored import Stored
 
-EVENT_WIDTH: Final = 21
+EVENT_WIDTH: Final = 23
 ENTITY_WIDTH: Final = 32
 COLOURS: Final = {
     "acquired": "green",

@@ -4,15 +4,15 @@ Source: reference/locks.md section 4, whose row numbers stand in `rule`. A rule 
 creation time and the TTL flag, nothing else; what needs memory is an observer's to tell.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from lockside.core import instants
 from lockside.core.change import Change
-from lockside.core.event import Certainty, Event, EventType
+from lockside.core.event import Event, EventType
 from lockside.core.recipe import Recipe
 from lockside.core.row import LockRow, Traits
+from lockside.core.rule import Rule, first_match
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,25 +72,13 @@ class LockChange:
         return instants.written(self.change.created_ms, self.old.deadline_ms + self.traits.grace_ms, self.recipe)
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One row of the table: when it matches, which event it gives (None: no event), and the reason's code."""
-
-    rule: str
-    when: Callable[[LockChange], bool]
-    event: EventType | None
-    reason: str
-    flags: tuple[str, ...] = ()
-    certainty: Certainty = "certain"
-
-
 def _forced(c: LockChange) -> bool:
     """Released, yet by a write that is not the holder's: another owner or version beside the mark."""
     named = c.new is not None and c.new.owner is not None
     return c.was_held and not c.is_held and named and c.owner_changed
 
 
-TABLE: Final[tuple[Rule, ...]] = (
+TABLE: Final[tuple[Rule[LockChange], ...]] = (
     Rule("0", lambda c: c.old is None and c.new is None, None, "not_a_lock_row"),
     Rule("1", lambda c: c.appeared and c.is_held, "lock.acquired", "row_appeared_held"),
     Rule("1 free", lambda c: c.appeared, None, "row_appeared_free"),
@@ -169,9 +157,9 @@ TABLE: Final[tuple[Rule, ...]] = (
 )
 
 
-def classify(c: LockChange) -> tuple[Event | None, Rule]:
+def classify(c: LockChange) -> tuple[Event | None, Rule[LockChange]]:
     """Find what a lock's change means, and by which rule."""
-    rule = next(rule for rule in TABLE if rule.when(c))
+    rule = first_match(TABLE, c)
     if rule.event is None:
         return None, rule
     flags = sorted({*rule.flags, *_timing(c, rule.event), *_faults(c)})

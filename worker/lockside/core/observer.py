@@ -79,7 +79,7 @@ def _known(lapse: Declared, declared_ms: int) -> dict[str, Any]:
 
 def _of_hold(type_: ObserverType, seen: Sighting, hold: Hold, time_ms: int, facts: Mapping[str, Any]) -> ObserverRecord:
     naming = Naming.of(seen.source, seen.keys)
-    entity = naming.entity(hold.kind, hold.key)
+    entity, entity_id = naming.entity(hold.kind, hold.key), naming.entity_id(hold.key)
     actor = naming.actor(hold.actor)
     data = {
         "source": seen.source.id,
@@ -91,17 +91,17 @@ def _of_hold(type_: ObserverType, seen: Sighting, hold: Hold, time_ms: int, fact
         "deadline": None if hold.deadline_ms is None else rfc3339(hold.deadline_ms),
         "version": naming.version(hold.version),
         "after": None if seen.after is None else str(seen.after),
-        "entity_key": seen.keys.entity.id,
+        "recipe": seen.source.recipe.mark,
         **facts,
     }
-    event = _cloud_event(type_, entity["id"], f"{hold.kind}/{entity['name']}", seen.shard.stream_arn, time_ms)
+    event = _cloud_event(type_, entity_id, f"{hold.kind}/{entity['name']}", seen.shard.stream_arn, time_ms)
     return ObserverRecord(
         type=type_,
-        pk=f"E#{entity['id']}",
+        pk=f"E#{entity_id}",
         # The hold's identity may be its version, which is a secret: its pseudonym stands for it.
-        identity=f"{type_}|{entity['id']}|{naming.version(hold.identity)}",
+        identity=f"{type_}|{entity_id}|{naming.version(hold.identity)}",
         log=shard_observer_log(seen.shard),
-        event={**event, "data": data},
+        event={**event, "data": {name: value for name, value in data.items() if value is not None}},
         actor=actor or None,
         time_ms=time_ms,
         after=None if seen.after is None else padded(seen.after),
@@ -116,6 +116,5 @@ def _cloud_event(type_: ObserverType, entity_id: str, subject: str, source: str,
         "type": f"{TYPE_PREFIX}{type_}{TYPE_SUFFIX}",
         "subject": subject,
         "time": rfc3339(time_ms),
-        "datacontenttype": "application/json",
         "partitionkey": entity_id,
     }

@@ -5,6 +5,7 @@ The recipe stands in its log's genesis. A worker with another recipe seals the l
 
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import rfc8785
@@ -14,9 +15,6 @@ from lockside.core.row import Layout
 
 INTERPRET_REVISION: Final = 1
 """Raised by hand whenever interpret or the record bytes change for any change; golden bytes guard it."""
-
-SCHEMA: Final = "1"
-"""Version of the record's data members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,11 @@ class Recipe:
     refresh_bucket_ms: int
     lease_ms: int | None = None
     revision: int = INTERPRET_REVISION
-    schema: str = SCHEMA
+
+    @property
+    def mark(self) -> str:
+        """Return what names this recipe in its records: the first 16 hex digits of its digest."""
+        return _mark(self)
 
     def as_json(self) -> dict[str, Any]:
         """Return the recipe as genesis keeps it; numbers are small, so JSON holds them exactly."""
@@ -52,8 +54,12 @@ class Recipe:
             "refresh_bucket_ms": self.refresh_bucket_ms,
             "lease_ms": self.lease_ms,
             "revision": self.revision,
-            "schema": self.schema,
         }
+
+
+@cache
+def _mark(recipe: Recipe) -> str:
+    return recipe_digest(recipe.as_json())[:16]
 
 
 @dataclass(frozen=True, slots=True)

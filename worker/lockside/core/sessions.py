@@ -4,15 +4,15 @@ Source: reference/sessions.md section 7 with the words of DESIGN section 5. A ru
 creation time and the TTL flag, nothing else. A stub, or a row emptied of its payload, counts as no session.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from lockside.core import instants
 from lockside.core.change import Change
-from lockside.core.event import Certainty, Event, EventType
+from lockside.core.event import Event, EventType
 from lockside.core.recipe import Recipe
 from lockside.core.row import Authenticated, SessionRow, Traits
+from lockside.core.rule import Rule, first_match
 
 SHORTENED_FROM_MS: Final = 1_000
 """A deadline that moves back by less is jitter: libraries floor to whole seconds."""
@@ -77,19 +77,7 @@ class SessionChange:
         return instants.written(self.change.created_ms, self.old.deadline_ms + self.traits.grace_ms, self.recipe)
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One row of the table: when it matches, which event it gives (None: no event), and the reason's code."""
-
-    rule: str
-    when: Callable[[SessionChange], bool]
-    event: EventType | None
-    reason: str
-    flags: tuple[str, ...] = ()
-    certainty: Certainty = "certain"
-
-
-TABLE: Final[tuple[Rule, ...]] = (
+TABLE: Final[tuple[Rule[SessionChange], ...]] = (
     Rule("not a row", lambda c: c.old is None and c.new is None, None, "not_a_session_row"),
     Rule("stub", lambda c: not c.lived and not c.lives, None, "stub"),
     Rule("start", lambda c: not c.lived, "session.started", "session_appeared"),
@@ -150,9 +138,9 @@ TABLE: Final[tuple[Rule, ...]] = (
 )
 
 
-def classify(c: SessionChange) -> tuple[Event | None, Rule]:
+def classify(c: SessionChange) -> tuple[Event | None, Rule[SessionChange]]:
     """Find what a session's change means, and by which rule."""
-    rule = next(rule for rule in TABLE if rule.when(c))
+    rule = first_match(TABLE, c)
     if rule.event is None:
         return None, rule
     before = projection(c.old, c.recipe)
