@@ -1,6 +1,6 @@
 """Decoding a stream record: spellings, times, keys, and what is refused."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -103,6 +103,12 @@ def test_empty_image_is_not_an_absent_one() -> None:
         ({"ApproximateCreationDateTime": -1}, "creation_time"),
         ({"ApproximateCreationDateTime": float("nan")}, "creation_time"),
         ({"ApproximateCreationDateTime": True}, "creation_time"),
+        ({"ApproximateCreationDateTime": datetime(1, 1, 1, tzinfo=UTC)}, "creation_time"),
+        ({"ApproximateCreationDateTime": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))}, "creation_time"),
+        ({"ApproximateCreationDateTime": datetime(1969, 12, 31, tzinfo=UTC)}, "creation_time"),
+        ({"ApproximateCreationDateTime": datetime(9999, 12, 31, tzinfo=UTC)}, "creation_time"),
+        # Without an offset it would be read in the host's own time zone.
+        ({"ApproximateCreationDateTime": datetime(2026, 11, 23)}, "creation_time"),  # noqa: DTZ001
     ],
 )
 def test_refuses_by_code(changes: dict[str, Any], code: str) -> None:

@@ -77,14 +77,51 @@ def cli_page() -> str:
         "\n\n".join(LINES) + "\n\n",
         "\ufeff" + "\r\n".join(LINES),
         lines({"Records": RECORDS[:9]}, {"Records": RECORDS[9:]}),
+        "\n".join(json.dumps({"Records": part}, indent=4) for part in (RECORDS[:9], [], RECORDS[9:])) + "\n",
+        "".join(json.dumps(record, indent=2) for record in RECORDS),
+        lines(*({**one, "dynamodb": {"OldImage": None, "NewImage": None, **one["dynamodb"]}} for one in RECORDS)),
     ],
-    ids=["lambda", "page", "cli v2", "list", "list by line", "blank lines", "bom", "pages"],
+    ids=[
+        "lambda",
+        "page",
+        "cli v2",
+        "list",
+        "list by line",
+        "blank lines",
+        "bom",
+        "pages",
+        "printed pages in a row",
+        "printed records in a row",
+        "null images",
+    ],
 )
 def test_each_kind_of_input_is_detected(text: str) -> None:
     """One stream says the same in whatever wrapping it comes."""
     plain = answers("\n".join(LINES))
     assert len(plain) == len(RECORDS)
     assert answers(text) == plain
+
+
+def test_layout_of_a_removal_whose_absent_image_is_null() -> None:
+    """Some serialisers spell the image that is not there as null; the other one still shows the layout."""
+    removal = json.loads(json.dumps(next(record for record in RECORDS if record["eventName"] == "REMOVE")))
+    removal["dynamodb"]["NewImage"] = None
+    assert len(answers(json.dumps(removal))) == 1
+
+
+def test_list_of_one_record_on_a_line_of_its_own() -> None:
+    """The line after a lone bracket is a whole record, and the input still one list."""
+    assert answers(f"[\n{LINES[0]}\n]") == answers(LINES[0])
+
+
+@pytest.mark.parametrize("text", ['{"Records": [], "NextShardIterator": "x"}', "[]"])
+@pytest.mark.parametrize("options", [(), ("--layout", "awslabs"), ("--json",)])
+def test_an_empty_page_is_no_fault(text: str, options: tuple[str, ...]) -> None:
+    """Pages are often empty: nothing to explain, and nothing to blame the stream or the layout for."""
+    result = run(text, *options)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "0 stream records" in result.stderr
+    assert "layout" not in result.stderr
 
 
 def test_lambda_spells_ttl_in_small_letters() -> None:
@@ -179,6 +216,9 @@ def test_unclaimed_row_shows_nothing_of_itself() -> None:
         ("", (), "the input is empty"),
         ("\n \n", (), "the input is empty"),
         ("hello", (), "the input is no JSON"),
+        ("5", (), "nothing in the input is a stream record"),
+        ('{"Items": [1]}', (), "nothing in the input is a stream record"),
+        ("1 2", (), "the input is no JSON"),
         ("{\n  'a': 1\n}", (), "the input is no JSON"),
         (lines(awslabs()), ("--layout", "awslab"), "did you mean 'awslabs'"),
         (lines(awslabs()), ("--layout", "awslabs", "--layout", "authjs"), "not both"),

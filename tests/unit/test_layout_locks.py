@@ -7,6 +7,7 @@ import pytest
 from lockside.core.entity import EntityKey
 from lockside.core.row import LockRow
 from lockside.layouts.registry import builtin
+from lockside.layouts.spec import load
 
 KEY = EntityKey((("S", "job"),))
 AWSLABS = {
@@ -140,6 +141,25 @@ def test_long_owner_is_kept_and_long_version_bounded() -> None:
     assert row.owner == "o" * 3_000
     assert row.version is not None
     assert len(row.version) < 600
+
+
+def test_release_mark_in_place_of_the_owner_is_nobody() -> None:
+    """A client that frees a lock by another text where its owner stood has released it, and handed it to no one."""
+    spec = load(
+        {
+            "name": "mutex",
+            "kind": "lock",
+            "keys": {"names": ["lockname"]},
+            "owner": {"attr": "holder"},
+            "release": {"rule": "equals", "attr": "holder", "value": "__empty__", "mode": "mark"},
+        },
+        "test",
+    )
+    held, free = (spec.read({"lockname": {"S": "a"}, "holder": {"S": name}}) for name in ("alpha", "__empty__"))
+    assert (held, free) == (
+        LockRow("alpha", None, None, None, released=False),
+        LockRow(None, None, None, None, released=True),
+    )
 
 
 def test_free_row_needs_no_owner() -> None:

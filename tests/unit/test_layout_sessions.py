@@ -1,6 +1,7 @@
 """The session layouts: what each reads of a row, and what it makes of a row that is not as it should be."""
 
 import json
+import sys
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
@@ -49,6 +50,38 @@ def test_flask_session_is_read() -> None:
     assert row.payload is not None
     late = read("flask-session", flask({"a": 1}, "1795421441.247" + "9" * 25))
     assert late.deadline_ms == 1_795_421_441_247
+
+
+def test_deep_payload_reads_alike_whatever_the_callers_stack() -> None:
+    """How deep a codec goes depends on who calls it; a record must not, nor on what of it is volatile."""
+    image = web({"user_id": "u"})
+    image["data"] = {"S": '{"_permanent":' + "[" * 900 + "]" * 900 + ',"user_id":"u"}'}
+
+    def below(frames: int) -> SessionRow:
+        return read("session-web", image) if frames == 0 else below(frames - 1)
+
+    assert below(0) == below(200)
+    assert below(0).faults == ("payload_unreadable",)
+
+
+def test_long_integers_read_alike_whatever_the_environment_says() -> None:
+    """PYTHONINTMAXSTRDIGITS decides how long an integer Python reads; a record does not depend on it."""
+    image = web({"user_id": "u"})
+    image["data"] = {"S": '{"user_id":"u","n":' + "9" * 5_000 + "}"}
+    limit = sys.get_int_max_str_digits()
+    row = read("session-web", image)
+    sys.set_int_max_str_digits(0)
+    try:
+        assert read("session-web", image) == row
+    finally:
+        sys.set_int_max_str_digits(limit)
+    assert row.faults == ("payload_unreadable",)
+
+
+@pytest.mark.parametrize("payload", ["0", "false", "0.0"])
+def test_a_lone_scalar_is_no_empty_session(payload: str) -> None:
+    """Only a map, or nothing at all, is a session's payload."""
+    assert read("session-web", {**web({}), "data": {"S": payload}}).faults == ("payload_unreadable",)
 
 
 def test_flask_session_json_and_msgpack_say_the_same() -> None:

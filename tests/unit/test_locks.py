@@ -27,7 +27,7 @@ CASES: Final[list[Case]] = [
     # rule, traits, old, new, by TTL, event, flags, recorded
     ("0", RELATIVE, None, None, False, None, (), False),
     ("1", RELATIVE, None, HELD, False, "lock.acquired", (), True),
-    ("1 free", RELATIVE, None, FREE, False, None, (), False),
+    ("1 free", RELATIVE, None, FREE, False, "lock.changed", (), True),
     ("2", RELATIVE, HELD, None, True, "lock.purged", (), True),
     ("2 free", RELATIVE, FREE, None, True, "lock.purged", (), True),
     ("3", RELATIVE, FREE, None, False, "lock.deleted", (), True),
@@ -35,6 +35,8 @@ CASES: Final[list[Case]] = [
     ("5", MARKING, HELD, None, False, "lock.deleted", ("forced",), True),
     ("6", RELATIVE, HELD, FREE, False, "lock.released", (), True),
     ("6 forced", RELATIVE, HELD, replace(FREE, owner="admin"), False, "lock.released", ("forced",), True),
+    ("6 forced", RELATIVE, HELD, replace(FREE, version="9"), False, "lock.released", ("forced",), True),
+    ("6", RELATIVE, HELD, replace(FREE, owner=None, version="9"), False, "lock.released", (), True),
     ("7", RELATIVE, FREE, OTHER, False, "lock.acquired", (), True),
     ("7", RELATIVE, FREE, BEAT, False, "lock.acquired", (), True),
     (
@@ -141,6 +143,14 @@ def test_takeover_of_an_absolute_lock_is_timed(deadline_after_ms: int, flags: tu
     held = replace(HELD, lease_ms=None, deadline_ms=CREATED_MS + deadline_after_ms)
     taken = replace(held, owner="beta", deadline_ms=CREATED_MS + 120_000)
     assert classified(ABSOLUTE, held, taken).flags == flags
+
+
+@pytest.mark.parametrize(("before", "flags"), [(HELD, ()), (FREE, ("born_expired",))])
+def test_a_new_hold_shortens_no_deadline_of_a_free_row(before: LockRow, flags: tuple[str, ...]) -> None:
+    """A deadline in the past is born expired beside a free row; it shortens only that of a held one."""
+    old = replace(before, lease_ms=None, deadline_ms=CREATED_MS + 60_000)
+    new = replace(BEAT, lease_ms=None, deadline_ms=CREATED_MS - 60_000)
+    assert tuple(flag for flag in classified(ABSOLUTE, old, new).flags if flag == "born_expired") == flags
 
 
 def test_relative_layouts_compare_no_instants() -> None:

@@ -334,3 +334,28 @@ def test_after_losing_its_lease_nothing_is_tested() -> None:
     shard.pass_time(60)
     assert shard.table.reads == 0
     assert shard.processor.done
+
+
+def test_an_ended_shard_keeps_a_deadline_that_a_stepped_clock_has_not_reached() -> None:
+    """The wall clock went back after arming: nothing renewed the session, so no child watches it."""
+    shard = session_rig()
+    shard.table.put(SESSION, session_row(shard, 60))
+    shard.consume()
+    shard.processor.shard_ended()
+    shard.clock.step_wall(-120)
+    shard.pass_time(70)
+    assert not shard.processor.done
+    shard.pass_time(120)
+    assert ("session.expired", "dave") in shard.events()
+
+
+def test_a_row_that_could_not_be_read_is_read_again_soon() -> None:
+    """However long its lease is: a refused read tells nothing of a renewal."""
+    shard = rig()
+    shard.table.put(JOB, pydynlock("alpha", "v1", lease="3600"))
+    shard.consume()
+    shard.table.refuse = True
+    shard.pass_time(3_601)
+    shard.table.refuse = False
+    shard.pass_time(TEST_AGAIN_MS / 1000)
+    assert ("lock.expired", "alpha") in shard.events()

@@ -9,10 +9,13 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
 from lockside.core import records
+from lockside.core.batch import Memory, Reader
 from lockside.core.decode import decode_record
 from lockside.core.entity import PUBLIC_KEYS
 from lockside.core.interpret import interpret_for
-from lockside.core.records import ChangeRecord, Place, change_record, rfc3339, undecodable_record
+from lockside.core.lapse import verify
+from lockside.core.now import Now
+from lockside.core.records import ChangeRecord, Naming, Place, change_record, rfc3339, undecodable_record
 from tests.fakes.sources import SHARD, lock_keys, pydynlock, source, wire
 
 SECRET = "s3cr3t-p4yl04d"  # noqa: S105 - made up
@@ -109,6 +112,22 @@ def test_long_text_is_bounded() -> None:
     assert record.actor.startswith("ö" * 32)
 
 
+def test_a_long_owner_stays_out_of_memory_and_has_one_pseudonym() -> None:
+    """A hold is kept in the live index, whose items may be no longer than the row; its lapse names the same actor."""
+    src = source("pydynlock", pseudonymise=("owner",))
+    owner = '"' * 390_000
+    raw = wire(7, lock_keys("a"), None, pydynlock(owner, "v1"))
+    memory = Memory()
+    batch = Reader(SHARD, (src,), PUBLIC_KEYS).take_in([raw], memory, None, Now(0, 0))
+    [entry] = batch.live.values()
+    assert entry.hold is not None
+    assert entry.hold.actor is not None
+    assert len(entry.hold.actor) < 512
+    assert Naming.of(src, PUBLIC_KEYS).actor(entry.hold.actor) == batch.records[0].actor
+    image = raw["dynamodb"]["NewImage"]
+    assert verify(entry.hold, src.layouts[0], image, src.recipe, Now(0, 0)) == "lapsed"
+
+
 def test_no_two_keys_share_an_entity() -> None:
     """Parts are length-prefixed: a separator inside a key cannot make it another's."""
     one = record_of(wire(7, {"lock_key": {"S": "a,S1:b"}, "sort_key": {"S": "c"}}, None, pydynlock("x", "v")))
@@ -136,7 +155,12 @@ def test_undecodable_keeps_place_and_reason_only() -> None:
 
 @pytest.mark.parametrize(
     ("epoch_ms", "text"),
-    [(0, "1970-01-01T00:00:00.000Z"), (1_795_421_400_905, "2026-11-23T08:10:00.905Z"), (10**20, f"epoch-ms:{10**20}")],
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (1_795_421_400_905, "2026-11-23T08:10:00.905Z"),
+        (200_000_000_000_003, "8307-10-01T19:33:20.003Z"),
+        (10**20, f"epoch-ms:{10**20}"),
+    ],
 )
 def test_rfc3339(epoch_ms: int, text: str) -> None:
     """Milliseconds in UTC; an absurd instant is spelled as what it is and breaks nothing."""

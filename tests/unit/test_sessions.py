@@ -13,7 +13,10 @@ from tests.fakes.changes import CREATED_MS, change, recipe
 DEADLINE_MS: Final = CREATED_MS + 600_000
 ANON: Final = SessionRow(principal=None, authenticated="no", deadline_ms=DEADLINE_MS, payload="p")
 USER: Final = replace(ANON, principal="ann", authenticated="yes")
+UNCLEAR: Final = replace(ANON, authenticated="unknown", payload="q")
 STUB: Final = replace(ANON, payload=None)
+HOUR_MS: Final = DEADLINE_MS - DEADLINE_MS % 3_600_000 + 3_600_000
+ON_THE_HOUR: Final = replace(USER, deadline_ms=HOUR_MS)
 NEVER: Final = replace(USER, deadline_ms=None)
 PAST: Final = replace(USER, deadline_ms=CREATED_MS - 60_000)
 TRAITS: Final = Traits(kind="session", clock="absolute", ttl_is_deadline=True)
@@ -45,6 +48,8 @@ CASES: Final[list[Case]] = [
     ("remove without deadline", NEVER, None, False, "session.ended", (), True),
     ("emptied", USER, STUB, False, "session.ended", (), True),
     ("log in", ANON, USER, False, "session.authenticated", ("id_not_rotated",), True),
+    ("log in unclear", UNCLEAR, USER, False, "session.authenticated", (), True),
+    ("log out unclear", USER, UNCLEAR, False, "session.changed", (), True),
     ("log out", USER, ANON, False, "session.deauthenticated", (), True),
     ("switch", USER, replace(USER, principal="bob"), False, "session.changed", ("principal_switched",), True),
     ("payload", USER, replace(USER, payload="q"), False, "session.changed", (), True),
@@ -61,6 +66,8 @@ CASES: Final[list[Case]] = [
     ("refresh", USER, replace(USER, deadline_ms=DEADLINE_MS + 1), False, "session.refreshed", (), False),
     ("refresh", USER, replace(USER, deadline_ms=DEADLINE_MS + 3_600_000), False, "session.refreshed", (), True),
     ("refresh", PAST, USER, False, "session.refreshed", ("late",), False),
+    ("jitter", ON_THE_HOUR, replace(ON_THE_HOUR, deadline_ms=HOUR_MS - 1), False, "session.refreshed", (), True),
+    ("unclear", ANON, replace(UNCLEAR, payload="p"), False, "session.changed", (), True),
     ("volatile", USER, USER, False, None, (), False),
     ("volatile", USER, replace(USER, deadline_ms=DEADLINE_MS - 999), False, None, (), False),
 ]
@@ -106,6 +113,18 @@ def test_a_switch_names_both() -> None:
     """The new user acts, the old one is named."""
     event = classified(USER, replace(USER, principal="bob"))
     assert (event.actor, event.previous_actor) == ("bob", "ann")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "certainty"),
+    [(UNCLEAR, USER, "inferred"), (USER, UNCLEAR, "unknown"), (ANON, USER, "certain"), (USER, ANON, "certain")],
+)
+def test_an_unreadable_payload_is_neither_a_login_nor_a_logout_for_sure(
+    old: SessionRow, new: SessionRow, certainty: str
+) -> None:
+    """A payload written by another codec hides the user; that says nothing of whether one left."""
+    event = classified(old, new)
+    assert (event.actor, event.certainty) == ("ann", certainty)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ PRECISION_LOCAL_MS: Final = 60_000
 LOCAL_REGION: Final = "ddblocal"
 SECRET_BYTES: Final = 32
 UNDECODABLE: Final = "stream.undecodable"
+NO_RECORDS: Final = "0 stream records: pages are often empty; read on with NextShardIterator, or from TRIM_HORIZON"
 
 
 @click.command()
@@ -67,6 +68,9 @@ def explain(
     keys = _keys(entity_key)
     iterator = entries(file)
     sample = list(islice(iterator, SAMPLE_RECORDS))
+    if not sample:
+        click.echo(NO_RECORDS, err=True)
+        return
     specs = _specs(layouts, sample, quiet=as_json)
     explainer = Explainer(specs, _key_schema(specs, sample), keys)
     explanations = (explainer.explain(entry) for entry in chain(sample, iterator))
@@ -107,7 +111,7 @@ def _specs(names: Sequence[str], sample: Sequence["Entry"], *, quiet: bool) -> t
         return builtin().resolve(names)
     detection = detect(_samples(sample), builtin())
     if not detection.chosen:
-        raise click.UsageError(_undetected(detection, builtin().names))
+        raise click.UsageError(_undetected(detection, sample, builtin().names))
     for line in detection_lines(detection):
         click.echo(line, err=quiet)
     if not quiet:
@@ -115,9 +119,12 @@ def _specs(names: Sequence[str], sample: Sequence["Entry"], *, quiet: bool) -> t
     return detection.layouts
 
 
-def _undetected(detection: "Detection", names: Sequence[str]) -> str:
+def _undetected(detection: "Detection", sample: Sequence["Entry"], names: Sequence[str]) -> str:
+    from lockside.cli.explain_input import ACCEPTED
     from lockside.cli.explain_output import near_misses
 
+    if not any(entry.raw is not None and "dynamodb" in entry.raw for entry in sample):
+        return f"nothing in the input is a stream record; give {ACCEPTED}"
     if not detection.sampled:
         told = "the records hold no images to detect a layout by (does the stream show NEW_AND_OLD_IMAGES?)"
     else:
@@ -136,7 +143,8 @@ def _bodies(sample: Sequence["Entry"]) -> Iterator[Mapping[str, Any]]:
 def _samples(sample: Sequence["Entry"]) -> list["Sample"]:
     from lockside.layouts.detect import Sample
 
-    images = ((body["Keys"], body.get("NewImage", body.get("OldImage"))) for body in _bodies(sample))
+    # Some serialisers spell an absent image as null.
+    images = ((body["Keys"], body.get("NewImage") or body.get("OldImage")) for body in _bodies(sample))
     return [Sample(keys, image) for keys, image in images if isinstance(image, Mapping)]
 
 

@@ -5,6 +5,7 @@ JSON Lines is taken for one document and read whole, within a limit. What is no 
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from lockside.errors import UsageError
 
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
 DOCUMENT_BYTES_MAX: Final = 512 * 1024 * 1024
+_SPACE: Final = re.compile(r"\s*")
+OPENINGS: Final = frozenset({b"[", b"{"})
 ACCEPTED: Final = "JSON Lines of GetRecords records, the output of `aws dynamodbstreams get-records`, or a Lambda event"
 
 
@@ -35,7 +38,9 @@ def entries(stream: BinaryIO) -> Iterator[Entry]:
         raise UsageError(f"the input is empty; give {ACCEPTED}")
     parsed = [_parse(text) for _, text in head]
     broken = isinstance(parsed[0], _NotJson)
-    if broken and not (len(parsed) > 1 and isinstance(parsed[1], Mapping)):
+    # A bracket alone opens a document, though the line after it may be a whole record of the list.
+    opens = head[0][1].strip() in OPENINGS
+    if broken and (opens or not (len(parsed) > 1 and isinstance(parsed[1], Mapping))):
         yield from _document(chain(head, lines))
         return
     for number, text in chain(head, lines):
@@ -71,7 +76,7 @@ def _parse(text: bytes) -> Any:
 
 
 def _document(lines: Iterator[tuple[int, bytes]]) -> Iterator[Entry]:
-    """Take all lines as one document; if they are none, but some line is an object, they were lines after all."""
+    """Take all lines as one document, or several in a row; if they are none, but some line is an object, as lines."""
     held: list[tuple[int, bytes]] = []
     size = 0
     for number, text in lines:
@@ -81,14 +86,37 @@ def _document(lines: Iterator[tuple[int, bytes]]) -> Iterator[Entry]:
                 f"a single JSON document may have {DOCUMENT_BYTES_MAX} bytes; give longer input as JSON Lines"
             )
         held.append((number, text))
-    whole = _parse(b"".join(text for _, text in held))
-    if not isinstance(whole, _NotJson):
-        yield from _flat(whole, "the document")
+    joined = b"".join(text for _, text in held)
+    whole = _parse(joined)
+    documents = _concatenated(joined) if isinstance(whole, _NotJson) else [whole]
+    for number, value in enumerate(documents, start=1):
+        yield from _flat(value, f"document {number}" if len(documents) > 1 else "the document")
+    if documents or not isinstance(whole, _NotJson):
         return
     if not any(isinstance(_parse(text), Mapping) for _, text in held):
         raise UsageError(f"the input is no JSON ({whole.told}); give {ACCEPTED}")
     for number, text in held:
         yield from _flat(_parse(text), f"line {number}")
+
+
+def _concatenated(data: bytes) -> list[Any]:
+    """Read documents that stand one after another, as pages appended to one file do; nothing if they are not."""
+    decoder, found = json.JSONDecoder(), []
+    try:
+        text = data.decode()
+        position = _next(text, 0)
+        while position < len(text):
+            value, end = decoder.raw_decode(text, position)
+            found.append(value)
+            position = _next(text, end)
+    except (ValueError, RecursionError):
+        return []
+    return found if all(isinstance(value, Mapping | list) for value in found) else []
+
+
+def _next(text: str, position: int) -> int:
+    space = _SPACE.match(text, position)
+    return position if space is None else space.end()
 
 
 def _flat(value: Any, place: str) -> Iterator[Entry]:

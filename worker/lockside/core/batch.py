@@ -6,6 +6,7 @@ advanced here; nothing in it enters a change record (law 2).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final, Literal
 
 from lockside.core import decode, interpret, records
@@ -16,7 +17,7 @@ from lockside.core.event import Event, Hold, Interpretation
 from lockside.core.now import Now
 from lockside.core.recipe import Source
 from lockside.core.records import ChangeRecord
-from lockside.errors import WireFaultError
+from lockside.errors import FaultyPageError, WireFaultError
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,12 @@ class Reader:
     def take_in(self, raws: Sequence[Mapping[str, Any]], memory: Memory, after: int | None, now: Now) -> Batch:
         """Work out a batch; records at or below `after` were consumed before and are passed over.
 
-        Raises FaultyPageError, before anything is taken in, if a record has no usable sequence number.
+        Raises FaultyPageError, before anything is taken in, if a record has no usable sequence number, or one below
+        that of the record before it: it could only be passed over, or stand in the log out of its place.
         """
         positions = [decode.sequence_number(raw) for raw in raws]
+        if any(later < earlier for earlier, later in pairwise(positions)):
+            raise FaultyPageError("sequence order")
         intake = _Intake(self, memory, now)
         for raw, position in zip(raws, positions, strict=True):
             if after is None or position > after:

@@ -6,7 +6,7 @@ Read alike: the GetRecords shape as boto3 parses it or as JSON, a Lambda event's
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from lockside.core.attributes import Image
@@ -18,7 +18,11 @@ SEQUENCE_DIGITS_MAX: Final = 40
 MILLISECONDS_FROM: Final = 100_000_000_000
 """A creation time at or above this is in milliseconds (KCL), below it in seconds (GetRecords, until the year 5138)."""
 
+CREATED_MS_END: Final = MILLISECONDS_FROM * 1000
+"""A creation time from here on is none."""
+
 TTL_PRINCIPAL: Final = "dynamodb.amazonaws.com"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def decode_record(raw: Mapping[str, Any], shard: ShardRef, schema: KeySchema, precision_ms: int) -> Change:
@@ -65,16 +69,18 @@ def created_ms(body: Mapping[str, Any], precision_ms: int) -> int:
     """Read the creation time, rounded down to the precision that the recipe says the backend has."""
     value = body.get("ApproximateCreationDateTime")
     match value:
-        case datetime():
-            exact = round(value.timestamp() * 1000)
+        case datetime() if value.tzinfo is not None:
+            # By subtraction: `timestamp` fails at the calendar's ends. Without an offset it would be the host's time.
+            milliseconds = (value - _EPOCH).total_seconds() * 1000
         case bool():
             raise WireFaultError("creation_time")
         case int() | float():
-            if not 0 <= value < MILLISECONDS_FROM * 1000:
-                raise WireFaultError("creation_time")
-            exact = round(value) if value >= MILLISECONDS_FROM else round(value * 1000)
+            milliseconds = value if value >= MILLISECONDS_FROM else value * 1000
         case _:
             raise WireFaultError("creation_time")
+    if not 0 <= milliseconds < CREATED_MS_END:
+        raise WireFaultError("creation_time")
+    exact = round(milliseconds)
     return exact - exact % precision_ms
 
 

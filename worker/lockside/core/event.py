@@ -32,6 +32,7 @@ ObserverType = Literal[
     "session.expired",
     "session.revived",
     "stream.gap",
+    "stream.redriven",
     "worker.started",
     "worker.stopped",
 ]

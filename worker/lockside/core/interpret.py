@@ -8,6 +8,7 @@ from typing import Literal
 from lockside.core import instants, locks, sessions
 from lockside.core.attributes import Image
 from lockside.core.change import Change
+from lockside.core.entity import bounded
 from lockside.core.event import Event, Hold, Interpretation
 from lockside.core.recipe import Recipe, Source
 from lockside.core.row import Layout, LockRow, Row, SessionRow, released
@@ -85,11 +86,13 @@ def _hold(change: Change, row: Row | None, layout: Layout, recipe: Recipe, old: 
         case SessionRow():
             actor, version, lease_ms = row.principal, None, None
     timed = lease_ms is not None or row.deadline_ms is not None
-    past = instants.born_expired(change.created_ms, row.deadline_ms, old.deadline_ms if old is not None else None)
+    held_until_ms = old.deadline_ms if old is not None and not released(old) else None
+    past = instants.born_expired(change.created_ms, row.deadline_ms, held_until_ms)
     return Hold(
         kind=layout.traits.kind,
         key=change.key,
-        actor=actor,
+        # Held in memory and, sealed, in the live index, whose items are as limited as the row's own.
+        actor=None if actor is None else bounded(actor),
         version=version,
         lease_ms=lease_ms,
         deadline_ms=row.deadline_ms,

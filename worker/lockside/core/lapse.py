@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from lockside.core.entity import bounded
 from lockside.core.event import Hold
 from lockside.core.now import Now
 from lockside.core.recipe import Recipe
@@ -35,7 +36,8 @@ def _same(hold: Hold, row: Row, layout: Layout, recipe: Recipe) -> bool:
             lease_ms = row.lease_ms
             if lease_ms is None and layout.traits.clock == "relative":
                 lease_ms = recipe.lease_ms
-            facts = (row.owner, row.version, lease_ms, row.deadline_ms)
+            owner = None if row.owner is None else bounded(row.owner)
+            facts = (owner, row.version, lease_ms, row.deadline_ms)
             return facts == (hold.actor, hold.version, hold.lease_ms, hold.deadline_ms)
         case SessionRow():
             return row.deadline_ms == hold.deadline_ms

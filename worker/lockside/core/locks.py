@@ -73,15 +73,18 @@ class LockChange:
 
 
 def _forced(c: LockChange) -> bool:
-    """Released, yet by a write that is not the holder's: another owner or version beside the mark."""
+    """Released, yet by a write that is not the holder's: another owner or version beside the mark.
+
+    A client whose release takes the owner away (KCL, dyndb-mutex) may change its version with it.
+    """
     named = c.new is not None and c.new.owner is not None
-    return c.was_held and not c.is_held and named and c.owner_changed
+    return c.was_held and not c.is_held and named and (c.owner_changed or c.version_changed)
 
 
 TABLE: Final[tuple[Rule[LockChange], ...]] = (
     Rule("0", lambda c: c.old is None and c.new is None, None, "not_a_lock_row"),
     Rule("1", lambda c: c.appeared and c.is_held, "lock.acquired", "row_appeared_held"),
-    Rule("1 free", lambda c: c.appeared, None, "row_appeared_free"),
+    Rule("1 free", lambda c: c.appeared, "lock.changed", "row_appeared_free"),
     Rule("2", lambda c: c.vanished and c.change.by_ttl and c.was_held, "lock.purged", "ttl_removed_held_row"),
     Rule("2 free", lambda c: c.vanished and c.change.by_ttl, "lock.purged", "ttl_removed_free_row"),
     Rule("3", lambda c: c.vanished and not c.was_held, "lock.deleted", "free_row_removed"),
@@ -211,7 +214,7 @@ def _timing(c: LockChange, event: EventType) -> tuple[str, ...]:
     if side == "uncertain" and event in {"lock.released", "lock.renewed", "lock.taken_over"}:
         flags.append("timing_uncertain")
     if c.new is not None and c.new.deadline_ms is not None and c.is_held:
-        old = c.old.deadline_ms if c.old is not None else None
+        old = c.old.deadline_ms if c.old is not None and c.was_held else None
         if instants.born_expired(c.change.created_ms, c.new.deadline_ms, old):
             flags.append("born_expired")
         elif instants.newborn_uncertain(c.change.created_ms, c.new.deadline_ms, c.recipe):

@@ -8,9 +8,10 @@ from lockside.core.change import ShardRef, padded
 from lockside.core.deadlines import Declared
 from lockside.core.entity import Keys
 from lockside.core.event import Hold, ObserverType
-from lockside.core.ports import ObserverRecord
+from lockside.core.ports import ObserverRecord, Undecodable
 from lockside.core.recipe import Source
 from lockside.core.records import TYPE_PREFIX, TYPE_SUFFIX, Naming, rfc3339
+from lockside.core.redriven import Reading
 
 OBSERVER_LOG: Final = "observer"
 
@@ -47,6 +48,25 @@ def revival_record(seen: Sighting, lapse: Declared, written_ms: int) -> Observer
     type_: ObserverType = "lock.revived" if lapse.hold.kind == "lock" else "session.revived"
     facts = {"certainty": "inferred", "lapsed_at": rfc3339(lapse.legal_ms)}
     return _of_hold(type_, seen, lapse.hold, written_ms, facts)
+
+
+def redriven_record(
+    reading: Reading, kept: Undecodable, shard: ShardRef, application: str, at_ms: int
+) -> ObserverRecord:
+    """Tell what an undecodable change says when read again. One for each recipe that could read it."""
+    type_: ObserverType = "stream.redriven"
+    data = {**reading.data, "record": kept.record_id, "was": kept.code}
+    event = _cloud_event(type_, reading.entity_id, reading.subject, shard.stream_arn, at_ms)
+    return ObserverRecord(
+        type=type_,
+        pk=f"E#{reading.entity_id}",
+        identity=f"{type_}|{kept.record_id}|{reading.recipe}",
+        log=application_log(application),
+        event={**event, "data": data},
+        actor=data.get("actor") or None,
+        time_ms=at_ms,
+        after=None,
+    )
 
 
 def worker_record(

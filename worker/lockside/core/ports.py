@@ -4,7 +4,7 @@ Folders on one level do not import each other; `app/` joins an implementation to
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from lockside.core.attributes import Image
@@ -125,6 +125,30 @@ class LiveIndex(Protocol):
 
     def apply(self, shard: ShardRef, entries: Sequence[LiveEntry | LiveRemoval]) -> None:
         """Write begun holds and remove ended ones; at most one entry per entity."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Undecodable:
+    """A change that could not be understood: why, the id of the record that says so, and the change as it came.
+
+    `raw` may hold any secret of the row, so it shows nowhere and is only ever stored sealed (law 7).
+    """
+
+    position: int
+    code: str
+    record_id: str
+    raw: Mapping[str, Any] = field(repr=False)
+
+
+class Undecodables(Protocol):
+    """What keeps undecodable changes, sealed, for a later reading. Retries by itself, or raises StoppedError."""
+
+    def keep(self, shard: ShardRef, changes: Sequence[Undecodable]) -> None:
+        """Keep changes, in order, until acknowledged; one that is kept already makes no difference.
+
+        Raises UndecodableLimitError at the first that no longer fits; those before it are kept.
+        """
         ...
 
 

@@ -7,7 +7,7 @@ never what may not (law 7). Text is bounded, so that a record stays far below 64
 import hashlib
 import hmac
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import rfc8785
@@ -23,6 +23,8 @@ from lockside.core.row import LockRow, SessionRow
 TYPE_PREFIX: Final = "dev.lockside."
 TYPE_SUFFIX: Final = ".v1"
 """Version of the members of `data`. Raised, with a new dataschema, when one changes its meaning."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 HASH_DIGITS: Final = 32
 """128 bits of an HMAC link two images as surely as 256 do, in half the bytes."""
@@ -82,7 +84,9 @@ class Naming:
         if actor is None:
             return None
         hidden = "principal" if self.kind == "session" else "owner"
-        return pseudonym(self.key, hidden, actor) if hidden in self.pseudonymise else bounded(actor)
+        # Bounded first, as a hold keeps it, so that change and observer records have one pseudonym for one name.
+        shown = bounded(actor)
+        return pseudonym(self.key, hidden, shown) if hidden in self.pseudonymise else shown
 
     def version(self, version: str | None) -> str | None:
         """Stand for a lock's version, which lets its bearer act on the lock."""
@@ -141,8 +145,9 @@ def undecodable_record(place: Place, code: str, key: EntityKey | None, source: S
 def rfc3339(epoch_ms: int) -> str:
     """Spell an instant in UTC with milliseconds."""
     try:
-        moment = datetime.fromtimestamp(epoch_ms / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
+        # By addition: a float of seconds loses a millisecond here and there from the year 2242 on.
+        moment = _EPOCH + timedelta(milliseconds=epoch_ms)
+    except OverflowError:
         return f"epoch-ms:{epoch_ms}"
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -49,6 +49,26 @@ class SessionChange:
         return self.new.principal if self.new is not None else None
 
     @property
+    def was_unclear(self) -> bool:
+        """Whether somebody was logged in could not be read."""
+        return self.old is not None and self.old.authenticated == "unknown"
+
+    @property
+    def is_unclear(self) -> bool:
+        """Whether somebody is logged in cannot be read."""
+        return self.new is not None and self.new.authenticated == "unknown"
+
+    @property
+    def deadline_moved(self) -> bool:
+        """Another deadline where both sides have one."""
+        return self.lengthened_ms not in {None, 0}
+
+    @property
+    def reprojected(self) -> bool:
+        """What the hashes are made of differs: without a record here their links would break."""
+        return projection(self.old, self.recipe) != projection(self.new, self.recipe)
+
+    @property
     def lengthened_ms(self) -> int | None:
         """How far the deadline moved; None where either side has none."""
         if self.old is None or self.new is None or self.old.deadline_ms is None or self.new.deadline_ms is None:
@@ -99,11 +119,25 @@ TABLE: Final[tuple[Rule[SessionChange], ...]] = (
     ),
     Rule("emptied", lambda c: not c.lives, "session.ended", "cleared_in_place"),
     Rule(
+        "log in unclear",
+        lambda c: c.was is None and c.user is not None and c.was_unclear,
+        "session.authenticated",
+        "user_readable_now",
+        certainty="inferred",
+    ),
+    Rule(
         "log in",
         lambda c: c.was is None and c.user is not None,
         "session.authenticated",
         "user_appeared",
         flags=("id_not_rotated",),
+    ),
+    Rule(
+        "log out unclear",
+        lambda c: c.was is not None and c.user is None and c.is_unclear,
+        "session.changed",
+        "user_unreadable_now",
+        certainty="unknown",
     ),
     Rule("log out", lambda c: c.was is not None and c.user is None, "session.deauthenticated", "user_disappeared"),
     Rule(
@@ -134,6 +168,13 @@ TABLE: Final[tuple[Rule[SessionChange], ...]] = (
         flags=("deadline_switched",),
     ),
     Rule("refresh", lambda c: (c.lengthened_ms or 0) > 0, "session.refreshed", "deadline_moved_on"),
+    Rule(
+        "jitter",
+        lambda c: c.reprojected and c.deadline_moved,
+        "session.refreshed",
+        "deadline_moved_back_by_jitter",
+    ),
+    Rule("unclear", lambda c: c.reprojected, "session.changed", "user_unclear", certainty="unknown"),
     Rule("volatile", lambda _: True, None, "only_volatile_changed"),
 )
 

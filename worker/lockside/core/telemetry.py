@@ -12,6 +12,7 @@ Counter = Literal[
     "retries",  # calls tried again, by operation
     "undecodable",  # records that became stream.undecodable, by code
     "unclaimed",  # records no layout claimed, by table
+    "uneventful",  # records of a source that give no event, by reason
     "lapses",  # lapses declared, by via
     "verifications",  # verification reads, by verdict
     "checkpoints",  # checkpoints written
@@ -21,6 +22,7 @@ Gauge = Literal[
     "oldest_unwritten_seconds",  # age of the oldest change read and not yet acknowledged, by table and shard
     "live_deadlines",  # deadlines armed
     "shards_open",  # shards being read
+    "undecodable_kept",  # undecodable changes kept for redrive, by table and shard
 ]
 Timing = Literal[
     "batch_seconds",  # one batch, from decode to acknowledgement

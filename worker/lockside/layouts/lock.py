@@ -82,6 +82,9 @@ class LockReader:
 
     def _owner(self, image: Image, free: bool, faults: list[str]) -> str | None:  # noqa: FBT001 - a fact, no switch
         # A free row need not name an owner (KCL removes the attribute), so it is no fault there.
+        if free and self.owner is not None and self.release.attr == self.owner.attr:
+            # What stands there is the release mark (dyndb-mutex: "__empty__"), and nobody's name.
+            return None
         return read_text(self.owner, image, [] if free else faults)
 
 

@@ -45,7 +45,7 @@ def decode(raw: str | bytes, codecs: tuple[Codec, ...]) -> Any:
         # and exponents. All mean the same: not readable by this codec.
         except (ValueError, TypeError, RecursionError, ArithmeticError, msgpack.UnpackException):
             continue
-        if isinstance(value, dict) or not value:
+        if _shallow(value) and (isinstance(value, dict) or value is None or value in _NOTHING):
             return value
     raise UnreadableError
 
@@ -90,6 +90,28 @@ def text_of(value: Any) -> str | None:
 
 
 _INTEGER_DIGITS_MAX: Final = 38
+_NOTHING: Final[tuple[Any, ...]] = ([], "", b"")
+_INT_DIGITS_MAX: Final = 640
+"""Python refuses longer integers or not as its environment says, but never shorter ones."""
+
+
+def _shallow(value: Any, depth: int = 0) -> bool:
+    # Asked of the whole: how deep a codec itself goes depends on the caller's stack, and records must not.
+    if depth > DEPTH_MAX:
+        return False
+    match value:
+        case dict():
+            return all(_shallow(member, depth + 1) for member in value.values())
+        case list():
+            return all(_shallow(member, depth + 1) for member in value)
+        case _:
+            return True
+
+
+def _integer(text: str) -> int:
+    if len(text) > _INT_DIGITS_MAX:
+        raise ValueError
+    return int(text)
 
 
 def _refuse(_constant: str) -> NoReturn:
@@ -98,7 +120,7 @@ def _refuse(_constant: str) -> NoReturn:
 
 
 def _from_json(data: bytes) -> Any:
-    return json.loads(data.decode(), parse_float=Decimal, parse_constant=_refuse)
+    return json.loads(data.decode(), parse_float=Decimal, parse_int=_integer, parse_constant=_refuse)
 
 
 def _from_msgpack(data: bytes) -> Any:

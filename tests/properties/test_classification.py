@@ -1,0 +1,105 @@
+"""The classification tables: what gives no record changes nothing that is hashed, and flags and holds agree."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lockside.core import interpret, locks, sessions
+from lockside.core.entity import EntityKey
+from lockside.core.event import Event
+from lockside.core.locks import LockChange
+from lockside.core.row import LockRow, Row, SessionRow, Traits
+from lockside.core.sessions import SessionChange
+from tests.fakes.changes import CREATED_MS, change, recipe
+
+DEADLINES = st.none() | st.integers(-2, 6).map(lambda step: CREATED_MS + step * 900)
+LOCKS = st.builds(
+    LockRow,
+    owner=st.sampled_from([None, "alpha", "beta"]),
+    version=st.sampled_from([None, "1", "2"]),
+    lease_ms=st.none(),
+    deadline_ms=DEADLINES,
+    released=st.booleans(),
+    fence=st.sampled_from([None, "1", "2"]),
+)
+SESSIONS = st.builds(
+    SessionRow,
+    principal=st.none(),
+    authenticated=st.sampled_from(["no", "unknown"]),
+    deadline_ms=DEADLINES,
+    payload=st.sampled_from([None, "p", "q"]),
+) | st.builds(
+    SessionRow,
+    principal=st.sampled_from(["ann", "bob"]),
+    authenticated=st.just("yes"),
+    deadline_ms=DEADLINES,
+    payload=st.sampled_from(["p", "q"]),
+)
+TRAITS = st.builds(
+    Traits,
+    kind=st.just("lock"),
+    clock=st.just("absolute"),
+    releases=st.sampled_from(["delete", "mark", "both"]),
+    acquire_signature=st.booleans(),
+    owner_change=st.sampled_from(["taken_over", "transferred"]),
+)
+SESSION_TRAITS = Traits(kind="session", clock="absolute", ttl_is_deadline=True)
+RECIPE = recipe(refresh_bucket_ms=1_800)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A layout of two images, each of which names its row."""
+
+    traits: Traits
+    rows: Mapping[str, Row | None]
+    name: str = "rows"
+    digest: str = ""
+    default_sort: None = None
+
+    def claims(self, key: EntityKey, image: Mapping[str, Any]) -> bool:
+        """Claim both."""
+        return bool(key.parts and image)
+
+    def read(self, image: Mapping[str, Any]) -> Row:
+        """Read the row that an image names."""
+        row = self.rows[next(iter(image))]
+        assert row is not None
+        return row
+
+
+@given(old=st.none() | LOCKS, new=st.none() | LOCKS, by_ttl=st.booleans(), traits=TRAITS)
+def test_a_lock_without_a_record_changes_no_hash(
+    *, old: LockRow | None, new: LockRow | None, by_ttl: bool, traits: Traits
+) -> None:
+    """Else the next record's before-hash would not be the last one's after-hash."""
+    by_ttl = by_ttl and new is None
+    event, _ = locks.classify(LockChange(change(old, new, by_ttl=by_ttl), old, new, traits, RECIPE))
+    if event is None or not event.recorded:
+        assert locks.projection(old) == locks.projection(new)
+    agree(event, old, new, traits)
+
+
+@given(old=st.none() | SESSIONS, new=st.none() | SESSIONS, by_ttl=st.booleans())
+def test_a_session_without_a_record_changes_no_hash(
+    *, old: SessionRow | None, new: SessionRow | None, by_ttl: bool
+) -> None:
+    """Else the next record's before-hash would not be the last one's after-hash."""
+    by_ttl = by_ttl and new is None
+    event, _ = sessions.classify(SessionChange(change(old, new, by_ttl=by_ttl), old, new, SESSION_TRAITS, RECIPE))
+    if event is None or not event.recorded:
+        assert sessions.projection(old, RECIPE) == sessions.projection(new, RECIPE)
+    agree(event, old, new, SESSION_TRAITS)
+
+
+def agree(event: Event | None, old: Row | None, new: Row | None, traits: Traits) -> None:
+    """Check that what is flagged born expired is what arms nothing."""
+    images = {name: {name: {"BOOL": True}} for name, row in (("old", old), ("new", new)) if row is not None}
+    made = replace(change(old, new), old=images.get("old"), new=images.get("new"))
+    told = interpret.interpret(made, Rows(traits, {"old": old, "new": new}), RECIPE)
+    if told.after is None or told.after.deadline_ms is None or event is None:
+        return
+    assert ("born_expired" in event.flags) is not told.after.armed
