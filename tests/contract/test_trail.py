@@ -199,6 +199,19 @@ def test_an_observation_is_kept_once(rig: Rig) -> None:
     assert event["data"] == {"via": "read"}
 
 
+def test_many_observations_share_transactions_and_are_kept_once_each(rig: Rig) -> None:
+    """Hundreds at once, in two logs, some there already, some named twice: each is kept once and told in its place."""
+    trail = rig.trail()
+    logs = [f"{shard().origin}/observer" for _ in range(2)]
+    trail.observe(observation(logs[0], "old 0"))
+    wanted = [observation(logs[n % 2], f"new {n}", pk=f"E#locks:job-{n}") for n in range(130)]
+    wanted += [observation(logs[0], "old 0"), wanted[5]]
+    assert trail.observe_all(wanted) == [*[True] * 130, False, False]
+    assert trail.observe_all(wanted) == [False] * 132
+    assert [len(rig.bodies(log)) for log in logs] == [66, 65]
+    assert trail.observe_all([]) == []
+
+
 def test_observations_at_once_are_kept_once_each(rig: Rig) -> None:
     """Workers that declare the same lapses at the same moment leave each of them once, and one of them has made it."""
     log = f"{shard().origin}/observer"

@@ -6,7 +6,7 @@ exercised; whatever is not canned goes to moto.
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -15,9 +15,13 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError
 
+from lockside.audit.write import AuditTrail
+from lockside.aws.retrying import Retrier
 from lockside.core.log import append
+from lockside.core.telemetry import NoMeter
 from lockside.emulators.emulator import Emulator, Kind
 from lockside.errors import SetupError, StoppedError
+from lockside.ops.heartbeat import SILENCE_MAX_MS, Heartbeats
 from tests.contract.trails import TableRig, items_of, observation, put, record, records, shard, sources, table_rig
 from tests.fakes.stopping import Impatient
 
@@ -134,6 +138,26 @@ def test_passing_refusals_are_waited_out(rig: TableRig, line: Line, code: str, s
     trail.write_head(head)
     assert trail.observe(observation(f"{head.log}/observer"))
     assert rig.bodies(head.log) == [each.body for each in records(3)]
+
+
+def test_a_retry_in_the_pool_is_a_sign_of_life(rig: TableRig, line: Line) -> None:
+    """Whoever waits for several batches waits for AWS, and a restart would not help it."""
+    beats = Heartbeats(rig.clock)
+    table = replace(rig.audit_table(), retrier=Retrier(Impatient(), NoMeter(), beats.wait_here))
+    trail = AuditTrail(table, rig.clock)
+    rig.made.append(trail)
+    head = trail.open(shard(), sources(), "TRIM_HORIZON")
+
+    def refuse_late(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        rig.clock.advance(SILENCE_MAX_MS / 1000 + 1)
+        said = refused("ThrottlingException")(body)
+        assert said is not None
+        return said
+
+    beats.beat_here()
+    line.plan("BatchWriteItem", refuse_late)
+    put(trail, head, records(60))
+    assert beats.silent() == []
 
 
 def test_what_will_not_pass_is_raised(rig: TableRig, line: Line) -> None:

@@ -65,6 +65,10 @@ class MemoryTrail:
         with self._lock:
             return self._observe(record)
 
+    def observe_all(self, records: Sequence[ObserverRecord]) -> list[bool]:
+        """Put observer records, each once."""
+        return [self.observe(record) for record in records]
+
     def bodies(self, log: str) -> list[bytes]:
         """Return a log's records in order; beyond the size of a sealed log there are none."""
         kept = self.logs[log]

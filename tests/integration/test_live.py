@@ -32,14 +32,15 @@ class Played:
 
 
 @pytest.fixture(scope="module", params=["moto", "dynamodb-local"])
-def played(request: pytest.FixtureRequest) -> Iterator[Played]:
+def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     """Play the demo once on each backend."""
     kind: Kind = request.param
     heard: list[Any] = []
     stop = threading.Event()
+    folder = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        with demo.staged(kind, stop, lambda _line: None, heard.extend, QUICK) as stage:
+        with demo.staged(kind, folder, stop, lambda _line: None, heard.extend, script=QUICK) as stage:
             demo.play(stage, stop, None)
             assert not stage.crew.problems
             yield Played(stage, heard, list(records_of(stage)))

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from lockside import __version__
 from lockside.cli import main as frame
+from lockside.cli.demo import _command
 from lockside.cli.main import VERBS, LazyGroup, main
 from lockside.cli.rendering import columns, shown
 from lockside.errors import ConfigError, NotFoundOutError
@@ -132,6 +133,29 @@ def test_the_default_file_is_used_only_where_there_is_one(tmp_path: Path, monkey
     assert "lockside.toml" in ran("check").stderr
     monkeypatch.setenv("LOCKSIDE_CONFIG", "other.toml")
     assert "other.toml" in ran("check").stderr
+
+
+def test_no_settings_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever stands in the wrong folder is told, before a fault of the defaults; stdout stays for the answer."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    result = ran("check")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("No --config and no ./lockside.toml: ")
+    (tmp_path / "lockside.toml").touch()
+    assert ran("check").stderr.startswith("lockside: aws.region")
+
+
+@pytest.mark.parametrize(
+    ("started_as", "command"),
+    [("/opt/x/bin/lockside", "/opt/x/bin/lockside"), ("/opt/x/lockside/__main__.py", f"{sys.executable} -m lockside")],
+)
+def test_the_demo_names_commands_that_can_be_run(
+    started_as: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it prints for another terminal is this very program, also where it was started with `python -m`."""
+    monkeypatch.setattr(sys, "argv", [started_as, "demo"])
+    assert _command() == command
 
 
 def test_columns_line_up() -> None:

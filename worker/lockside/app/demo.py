@@ -5,7 +5,6 @@ the clients' tables, `lockside init`, start the clients, start the worker. The w
 """
 
 import os
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from lockside.emulators.clients.crew import Crew, Script
 from lockside.emulators.emulator import Emulator, Kind
 from lockside.emulators.jars import Fetched
 from lockside.emulators.start import start
-from lockside.errors import SetupError
+from lockside.errors import SetupError, StoppedError
 from lockside.ops.clock import SystemClock
 from lockside.settings import Settings, load
 
@@ -76,10 +75,14 @@ class Stage:
 
 
 @contextmanager
-def staged(
-    kind: Kind, stop: threading.Event, tell: Tell, announce: Announce, script: Script | None = None
+def staged(  # noqa: PLR0913 - one argument for each thing that differs between a terminal and a test
+    kind: Kind, folder: Path, stop: threading.Event, tell: Tell, announce: Announce, *, script: Script | None = None
 ) -> Iterator[Stage]:
-    """Start the emulator, create all tables, join the worker; take all away again at the end. Raises UsageError."""
+    """Start the emulator, create all tables, join the worker; take all away again at the end.
+
+    `folder` gets the settings and the keys file, and is the caller's to remove. Raises UsageError, and StoppedError
+    where the stop event is set before all is ready.
+    """
     clock, summary, worker_stop = SystemClock(), Summary(), threading.Event()
 
     def heard(events: Sequence[Mapping[str, Any]]) -> None:
@@ -87,13 +90,19 @@ def staged(
             summary.hear(event, clock.now().wall_ms)
         announce(events)
 
+    def go_on() -> None:
+        if stop.is_set():
+            raise StoppedError("the demo was stopped before it began")
+
     def fetching(fetched: Fetched) -> None:
+        go_on()
         tell(f"  {fetched.count}/{fetched.total} {fetched.jar.coordinate}")
 
     with ExitStack() as stack:
         emulator = stack.enter_context(start(kind, progress=fetching))
+        go_on()
         _point_aws_at(emulator)
-        config = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lockside-demo-"))) / "lockside.toml"
+        config = folder / "lockside.toml"
         settings = _write_settings(config, emulator)
         clients = connect(settings.aws)
         lock_table, session_table = (source.table for source in settings.source)
@@ -105,6 +114,7 @@ def staged(
         stack.callback(worker.close)
         crew = Crew(emulator, lock_table, session_table, script)
         stack.callback(crew.close)
+        go_on()
         yield Stage(emulator, settings, config, worker, worker_stop, crew, clock, summary)
 
 

@@ -1,6 +1,6 @@
 """What `lockside check` finds out: whether the worker could run with these settings, and what to mend.
 
-It reads and never changes anything. The worker asks the same questions at its start, without sampling rows.
+It reads and never changes anything.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,8 +16,8 @@ from lockside.aws.retrying import verdict
 from lockside.core.attributes import Image
 from lockside.core.entity import KeySchema, entity_key
 from lockside.core.failures import Verdict
-from lockside.errors import ConfigError, SetupError, UsageError, WireFaultError
-from lockside.layouts.detect import Sample, detect
+from lockside.errors import ConfigError, UsageError, WireFaultError
+from lockside.layouts.detect import Detection, Sample, detect
 from lockside.layouts.registry import builtin
 from lockside.state import keys_file
 
@@ -48,10 +48,10 @@ class Finding:
     fix: str = ""
 
 
-def examine(settings: "Settings", clients: "Clients", clock: "Clock", *, sample: bool = True) -> tuple[Finding, ...]:
+def examine(settings: "Settings", clients: "Clients", clock: "Clock") -> tuple[Finding, ...]:
     """Look at everything the worker needs. Raises SetupError if the endpoint cannot be asked at all."""
     try:
-        return tuple(_findings(settings, clients, clock, sample=sample))
+        return tuple(_findings(settings, clients, clock))
     except (BotoCoreError, ClientError) as error:
         raise refusal(error, clients.endpoint) from error
 
@@ -61,24 +61,16 @@ def could_run(findings: Sequence[Finding]) -> bool:
     return not any(finding.level == "fault" for finding in findings)
 
 
-def require(findings: Sequence[Finding]) -> None:
-    """Raise SetupError with every fault and its fix, if there are any."""
-    faults = [finding for finding in findings if finding.level == "fault"]
-    if faults:
-        lines = [f"  {fault.setting}: {fault.what}; {fault.fix}" for fault in faults]
-        raise SetupError("\n".join(["the worker cannot run:", *lines]))
-
-
-def _findings(settings: "Settings", clients: "Clients", clock: "Clock", *, sample: bool) -> Iterator[Finding]:
+def _findings(settings: "Settings", clients: "Clients", clock: "Clock") -> Iterator[Finding]:
     # First, as it is the cheapest call: an endpoint that is down is noticed at once.
     yield _clock(settings, clients, clock)
     yield _keys(settings)
     for definition in definitions(settings):
-        yield from _own_table(definition, clients)
+        yield from _own_table(definition, clients, settings.audit.retention_days)
     if not settings.source:
         yield Finding("fault", None, "source", "no table is watched", "add a [[source]] for each table to watch")
     for index, source in enumerate(settings.source):
-        yield from _source(index, source, clients, sample=sample)
+        yield from _source(index, source, clients)
 
 
 def _clock(settings: "Settings", clients: "Clients", clock: "Clock") -> Finding:
@@ -103,11 +95,13 @@ def _keys(settings: "Settings") -> Finding:
     try:
         keys_file.load(path)
     except ConfigError as error:
-        return Finding("fault", None, "keys.file", str(error), "run lockside init, or restore the file from its backup")
+        # The way out of a wrong mode or a missing file stands behind the first semicolon.
+        what, _, fix = str(error).partition("; ")
+        return Finding("fault", None, "keys.file", what, fix or "restore the file from its backup")
     return Finding("good", None, "keys.file", f"{path} can be read, by its owner only")
 
 
-def _own_table(definition: "TableDefinition", clients: "Clients") -> Iterator[Finding]:
+def _own_table(definition: "TableDefinition", clients: "Clients", retention_days: int) -> Iterator[Finding]:
     name, setting, client = definition.name, f"{definition.purpose}.table", clients.dynamodb
     table = describe(client, name)
     if table is None:
@@ -123,16 +117,24 @@ def _own_table(definition: "TableDefinition", clients: "Clients") -> Iterator[Fi
     if definition.point_in_time_recovery and _if_allowed(lambda: point_in_time_recovery(client, name)) is False:
         fix = "run lockside init, or set audit.point_in_time_recovery = false"
         yield Finding("warning", name, "audit.point_in_time_recovery", "point-in-time recovery is off", fix)
+    wanted = definition.ttl_attribute
+    if wanted and retention_days and _if_allowed(lambda: ttl_attribute(client, name) or "") not in {wanted, None}:
+        what = f"TTL is not on for {wanted}, so nothing is removed after {retention_days} days"
+        yield Finding(
+            "warning", name, "audit.retention_days", what, "run lockside init, or set audit.retention_days = 0"
+        )
 
 
-def _source(index: int, source: "SourceSettings", clients: "Clients", *, sample: bool) -> Iterator[Finding]:
+def _source(index: int, source: "SourceSettings", clients: "Clients") -> Iterator[Finding]:
     place = f"source[{index}]"
     layouts: tuple[Spec, ...] = ()
     try:
         layouts = specs_of(source, index)
     except UsageError as error:
-        fix = "correct it; config/lockside.toml describes the keys of a source"
-        yield Finding("fault", source.table, f"{place}.layout", str(error), fix)
+        setting, _, what = str(error).partition(": ")
+        yield Finding(
+            "fault", source.table, setting, what, "correct it; config/lockside.toml describes the keys of a source"
+        )
     table = describe(clients.dynamodb, source.table)
     if table is None:
         what = f"the table does not exist at {clients.endpoint}"
@@ -141,7 +143,6 @@ def _source(index: int, source: "SourceSettings", clients: "Clients", *, sample:
     yield _stream(place, source, table)
     if layouts:
         yield from _ttl(place, source, layouts, clients)
-    if layouts and sample:
         yield from _fit(place, source, layouts, table, clients)
 
 
@@ -188,20 +189,26 @@ def _fit(
         yield Finding("warning", source.table, setting, f"the table is empty; {named} could not be compared")
         return
     schema = KeySchema(tuple(each["AttributeName"] for each in table["KeySchema"]))
+    found = _detected(layouts, schema, rows)
+    looks = f"they look like {' and '.join(layout.name for layout in found.layouts)} ({found.confidence})"
     fitting = sum(any(_claims(layout, schema, row) for layout in layouts) for row in rows)
+    if found.confidence == "sure" and not {layout.name for layout in found.layouts} & {each.name for each in layouts}:
+        # A session layout takes every row of its table, so that it does is no sign that it fits.
+        yield Finding("fault", source.table, setting, f"{named} is not that of the {len(rows)} sampled rows", looks)
+        return
     if fitting == len(rows):
         yield Finding("good", source.table, setting, f"{named} fits all {len(rows)} sampled rows")
         return
     what = f"{named} fits {fitting} of {len(rows)} sampled rows"
-    fix = _better(schema, rows) or "see what they are: lockside explain on records of its stream"
+    fix = looks if found.layouts else "see what they are: lockside explain on records of its stream"
     yield Finding("warning" if fitting else "fault", source.table, setting, what, fix)
 
 
-def _better(schema: KeySchema, rows: Sequence[Image]) -> str | None:
+def _detected(own: Sequence["Spec"], schema: KeySchema, rows: Sequence[Image]) -> Detection:
+    """Detect the rows' layout among all, the source's own with its overrides."""
     samples = [Sample({name: row[name] for name in schema.names}, row) for row in rows]
-    found = detect(samples, builtin())
-    names = " and ".join(layout.name for layout in found.layouts)
-    return f"they look like {names} ({found.confidence})" if names else None
+    names = {layout.name for layout in own}
+    return detect(samples, (*own, *(layout for layout in builtin() if layout.name not in names)))
 
 
 def _claims(layout: "Spec", schema: KeySchema, row: Image) -> bool:

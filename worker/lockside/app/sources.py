@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lockside.app.provision import shape_faults
 from lockside.aws import clients as aws_clients
 from lockside.aws.retrying import verdict
+from lockside.aws.tables import TableDefinition, audit_table, state_table
 from lockside.core.entity import Keys, KeySchema
 from lockside.core.failures import Verdict
 from lockside.core.recipe import Recipe, Source
-from lockside.errors import ConfigError, SetupError
+from lockside.errors import ConfigError, LayoutError, SetupError
 from lockside.layouts import registry
 from lockside.layouts.spec import Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from types_boto3_dynamodb import DynamoDBClient
 
@@ -29,6 +31,12 @@ PRECISION_LOCAL_MS: Final = 60_000
 """DynamoDB Local rounds it down to the minute (seen on 2.6.1)."""
 
 VIEW_TYPE: Final = "NEW_AND_OLD_IMAGES"
+
+OWN_TABLES: Final["Mapping[str, Callable[[str], TableDefinition]]"] = {
+    "audit.table": audit_table,
+    "state.table": state_table,
+}
+"""What makes each of Lockside's own tables, by the setting that names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +65,8 @@ def describe(client: "DynamoDBClient", name: str, setting: str) -> Table:
 
     Raises SetupError that names the setting if there is none, or if the endpoint refuses.
     """
-    try:
-        described: Mapping[str, Any] = client.describe_table(TableName=name)["Table"]
-    except (ClientError, BotoCoreError) as error:
-        if verdict(error) is Verdict.NOT_FOUND:
-            raise SetupError(
-                f'{setting} = "{name}": there is no such table at {client.meta.endpoint_url} in '
-                f"{client.meta.region_name}; create it, or correct the name, aws.region or aws.endpoint_url"
-            ) from error
-        raise aws_clients.refusal(error, client.meta.endpoint_url) from error
+    way_out = "create it, or correct the name, aws.region or aws.endpoint_url"
+    described = _described(client, name, setting, way_out)
     specification = described.get("StreamSpecification") or {}
     names = sorted(described["KeySchema"], key=lambda element: element["KeyType"] != "HASH")
     return Table(
@@ -78,13 +79,24 @@ def describe(client: "DynamoDBClient", name: str, setting: str) -> Table:
 
 
 def describe_own(client: "DynamoDBClient", name: str, setting: str) -> None:
-    """Find one of Lockside's own tables. Raises SetupError if it is not there."""
+    """Find one of Lockside's own tables. Raises SetupError if it is not there, or has another shape."""
+    described = _described(client, name, setting, "`lockside init` makes it")
+    if faults := shape_faults(OWN_TABLES[setting](name), described):
+        raise SetupError(
+            f'{setting} = "{name}": {"; ".join(faults)}; name another table in {setting} and run `lockside init`'
+        )
+
+
+def _described(client: "DynamoDBClient", name: str, setting: str, way_out: str) -> "Mapping[str, Any]":
     try:
-        describe(client, name, setting)
-    except SetupError as error:
-        if isinstance(error.__cause__, ClientError) and verdict(error.__cause__) is Verdict.NOT_FOUND:
-            raise SetupError(f'{setting} = "{name}": there is no such table; `lockside init` makes it') from error
-        raise
+        return client.describe_table(TableName=name)["Table"]
+    except (ClientError, BotoCoreError) as error:
+        if verdict(error) is Verdict.NOT_FOUND:
+            raise SetupError(
+                f'{setting} = "{name}": there is no such table at {client.meta.endpoint_url} in '
+                f"{client.meta.region_name}; {way_out}"
+            ) from error
+        raise aws_clients.refusal(error, client.meta.endpoint_url) from error
 
 
 def specs_of(source: "SourceSettings", number: int) -> tuple[Spec, ...]:
@@ -92,13 +104,19 @@ def specs_of(source: "SourceSettings", number: int) -> tuple[Spec, ...]:
     overrides: dict[str, Any] = dict(source.attributes)
     if source.principal:
         overrides["principal"] = list(source.principal)
-    specs = registry.builtin().resolve([source.layout])
+    try:
+        specs = registry.builtin().resolve([source.layout])
+    except LayoutError as error:
+        raise ConfigError(f"source[{number}].layout: {error}") from error
     needy = [spec.name for spec in specs if spec.needs_lease and source.lease_ms is None]
     if needy:
         raise ConfigError(
             f"source[{number}].lease_ms: layout {needy[0]} stores no lease, so it must be given here in milliseconds"
         )
-    return tuple(spec.with_overrides(overrides) for spec in specs)
+    try:
+        return tuple(spec.with_overrides(overrides) for spec in specs)
+    except LayoutError as error:
+        raise ConfigError(f"source[{number}]: {error}") from error
 
 
 def resolve(client: "DynamoDBClient", settings: "Settings", keys: Keys) -> tuple[Stream, ...]:

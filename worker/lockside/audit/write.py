@@ -3,8 +3,11 @@
 Change records need no condition: the same change always makes the same item (law 2), so putting it twice does no harm.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
+from dataclasses import replace
+from functools import partial
 from threading import Lock
 from typing import Any, Final
 from uuid import uuid4
@@ -34,6 +37,9 @@ WRITERS_MAX: Final = 4
 
 CATALOGUED_MAX: Final = 4096
 """Items of the catalogue remembered as put; forgetting one costs a put."""
+
+TRANSACTION_RECORDS_MAX: Final = 50
+"""Of 100 actions and 4 MB that TransactWriteItems takes, one is the head's; a record is at most 64 KiB."""
 
 CONTENDED: Final = frozenset(
     {
@@ -87,7 +93,8 @@ class AuditTrail:
         if len(batches) == 1:
             self._write_batch(batches[0])
         else:
-            futures = [self._writers.submit(self._write_batch, batch) for batch in batches]
+            # In the caller's context, so that a retry in the pool counts as a sign of life of the caller's loop.
+            futures = [self._writers.submit(copy_context().run, self._write_batch, batch) for batch in batches]
             wait(futures)
             for future in futures:
                 future.result()
@@ -98,7 +105,23 @@ class AuditTrail:
 
     def observe(self, record: ObserverRecord) -> bool:
         """Put an observer record once, with its log's head; False if its identity was there already."""
-        return self._table.retrier.call("observe", lambda: self._observe_once(record))
+        return self.observe_all([record])[0]
+
+    def observe_all(self, records: Sequence[ObserverRecord]) -> list[bool]:
+        """Put observer records, each once; many of one log share a transaction, so that a mass lapse is told soon."""
+        new: set[tuple[str, str]] = set()
+        by_log: dict[str, dict[tuple[str, str], ObserverRecord]] = {}
+        for record in records:
+            by_log.setdefault(record.log, {})[_place(record)] = record
+        for log, places in by_log.items():
+            for start in range(0, len(places), TRANSACTION_RECORDS_MAX):
+                chunk = dict(list(places.items())[start : start + TRANSACTION_RECORDS_MAX])
+                new |= self._table.retrier.call("observe", partial(self._observe_chunk, log, chunk))
+        told: list[bool] = []
+        for record in records:
+            told.append(_place(record) in new)
+            new.discard(_place(record))
+        return told
 
     def close(self) -> None:
         """End the writing threads; what they write is acknowledged first, or given up when shutdown is asked for."""
@@ -116,12 +139,15 @@ class AuditTrail:
 
         self._table.retrier.call("batch_write_item", attempt)
 
-    def _observe_once(self, record: ObserverRecord) -> bool:
-        if self._logs.read(items.observer_key(record)) is not None:
-            return False
-        head = self._observer_head(record.log)
-        self._catalogue(record.log, {record.time_ms, max(head.running_max_ms, record.time_ms)})
-        transaction = self._transaction(record, head)
+    def _observe_chunk(self, log: str, places: Mapping[tuple[str, str], ObserverRecord]) -> set[tuple[str, str]]:
+        """Put those records of one log that are not there yet, all in one transaction; return their places."""
+        there = self._there(places)
+        fresh = {place: record for place, record in places.items() if place not in there}
+        if not fresh:
+            return set()
+        head = self._observer_head(log)
+        self._catalogue(log, {t for r in fresh.values() for t in (r.time_ms, max(head.running_max_ms, r.time_ms))})
+        transaction = self._transaction(list(fresh.values()), head)
         token = self._tokens()
         try:
             self._table.retrier.call(
@@ -132,7 +158,29 @@ class AuditTrail:
             if verdict(error) is Verdict.CONDITION and _reasons(error) <= CONTENDED:
                 raise AgainError from error
             raise
-        return True
+        return set(fresh)
+
+    def _there(self, places: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Find which of these observer records exist."""
+        left: dict[str, Any] = {
+            self._table.name: {
+                "Keys": [items.key(pk, sk) for pk, sk in places],
+                "ConsistentRead": True,
+                "ProjectionExpression": f"{PK}, {SK}",
+            }
+        }
+        found: set[tuple[str, str]] = set()
+
+        def attempt() -> None:
+            nonlocal left
+            answer = self._table.client.batch_get_item(RequestItems=left)
+            found.update((item[PK]["S"], item[SK]["S"]) for item in answer["Responses"].get(self._table.name, ()))
+            left = dict(answer.get("UnprocessedKeys") or {})
+            if left:
+                raise AgainError
+
+        self._table.retrier.call("batch_get_item", attempt)
+        return found
 
     def _observer_head(self, log: str) -> LogHead:
         stored = self._logs.head(log)
@@ -142,23 +190,26 @@ class AuditTrail:
             raise FencedError(f"audit log {log}: sealed, so nothing can be observed in it; observer logs stay open")
         return stored.head
 
-    def _transaction(self, record: ObserverRecord, head: LogHead) -> list[Any]:
-        leaf = merkle.leaf_hash(items.observer_body(record))
-        grown = LogHead(
-            log=head.log,
-            epoch=head.epoch,
-            size=head.size + 1,
-            frontier=merkle.append(head.size, head.frontier, leaf),
-            running_max_ms=max(head.running_max_ms, record.time_ms),
-        )
-        put = {
-            "TableName": self._table.name,
-            "Item": items.observer_item(record, head, self._retention),
-            "ConditionExpression": "attribute_not_exists(#pk)",
-            "ExpressionAttributeNames": {"#pk": PK},
-        }
+    def _transaction(self, records: Sequence[ObserverRecord], head: LogHead) -> list[Any]:
+        puts: list[Any] = []
+        grown = head
+        for record in records:
+            put = {
+                "TableName": self._table.name,
+                "Item": items.observer_item(record, grown, self._retention),
+                "ConditionExpression": "attribute_not_exists(#pk)",
+                "ExpressionAttributeNames": {"#pk": PK},
+            }
+            puts.append({"Put": put})
+            leaf = merkle.leaf_hash(items.observer_body(record))
+            grown = replace(
+                grown,
+                size=grown.size + 1,
+                frontier=merkle.append(grown.size, grown.frontier, leaf),
+                running_max_ms=max(grown.running_max_ms, record.time_ms),
+            )
         seen = {":seen": {"N": str(head.size)}}
-        return [{"Put": put}, {"Update": head_update(self._table.name, grown, "#size = :seen", seen)}]
+        return [*puts, {"Update": head_update(self._table.name, grown, "#size = :seen", seen)}]
 
     def _catalogue_all(self, records: Iterable[Placed]) -> None:
         times: dict[str, set[int]] = {}
@@ -192,6 +243,11 @@ class AuditTrail:
 def _distinct(puts: Iterable[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
     """Merge equal keys, which BatchWriteItem refuses; the later item stands, as it would after separate puts."""
     return {(put[PK]["S"], put[SK]["S"]): put for put in puts}
+
+
+def _place(record: ObserverRecord) -> tuple[str, str]:
+    key = items.observer_key(record)
+    return key[PK]["S"], key[SK]["S"]
 
 
 def _reasons(error: ClientError) -> frozenset[str]:

@@ -1,9 +1,12 @@
 """`lockside demo`."""
 
+import os
 import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +16,10 @@ if TYPE_CHECKING:
     from lockside.app.demo import Stage, Summary
 
 SHUTDOWN_SECONDS_MAX: Final = 60.0
-HEADING: Final = f"{'DELAY':>9}  {'TIME':24}  {'EVENT':23}  {'LOCK OR SESSION':32}  ACTOR  NOTES"
+ROUNDED: Final = {"moto": "second", "dynamodb-local": "minute"}
+"""What each backend rounds creation times down to, which delays are counted from."""
+
+HEADING: Final = f"{'DELAY':>9}  {'TIME':24}  {'EVENT':23}  {'LOCK OR SESSION':32}  {'ACTOR':14}  NOTES"
 
 
 @click.command()
@@ -37,32 +43,44 @@ def demo(*, seconds: float | None, backend: str, keep: bool) -> None:
     lockside demo --backend dynamodb-local
     lockside demo --for 10 --keep
     """  # noqa: D301 - \b is click's mark for text to leave as it is
-    from lockside.app import demo as stages
+    from lockside.errors import StoppedError
     from lockside.ops import logs
     from lockside.ops.shutdown import Shutdown
 
     logs.configure("warning", "auto")
     stop = threading.Event()
-    with Shutdown(stop, SHUTDOWN_SECONDS_MAX).handlers():
-        click.echo(f"Starting {backend} on this machine ...")
-        kind: Any = backend
-        with stages.staged(kind, stop, click.echo, _print_events) as stage:
-            click.echo(
-                f"It listens at {stage.emulator.endpoint_url}. The clients start; Ctrl-C ends it at any moment.\n"
-            )
-            click.echo(click.style(HEADING, bold=True))
-            summary = stages.play(stage, stop, seconds)
-            for problem in stage.crew.problems:
-                click.echo(f"lockside: demo client: {problem}", err=True)
-            _print_summary(summary)
-            if stop.is_set():
-                pass
-            elif keep or sys.stdout.isatty():
-                _print_next(stage)
-                stop.wait()
-            else:
-                click.echo("\nTo look further, keep the endpoint up with --keep.")
-        click.echo("Ended; nothing stays behind.")
+    with tempfile.TemporaryDirectory(prefix="lockside-demo-") as folder:
+
+        def abort(code: int) -> None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os._exit(code)
+
+        with Shutdown(stop, SHUTDOWN_SECONDS_MAX, abort).handlers():
+            click.echo(f"Starting {backend} on this machine; Ctrl-C ends it at any moment ...")
+            with suppress(StoppedError):
+                _show(backend, Path(folder), stop, seconds, keep=keep)
+    click.echo("Ended; nothing stays behind.")
+
+
+def _show(backend: str, folder: Path, stop: threading.Event, seconds: float | None, *, keep: bool) -> None:
+    from lockside.app import demo as stages
+
+    kind: Any = backend
+    with stages.staged(kind, folder, stop, click.echo, _print_events) as stage:
+        click.echo(f"It listens at {stage.emulator.endpoint_url}. The clients start.")
+        click.echo(f"Delays count from creation times, which are rounded down to the {ROUNDED[backend]} here.\n")
+        click.echo(click.style(HEADING, bold=True))
+        summary = stages.play(stage, stop, seconds)
+        for problem in stage.crew.problems:
+            click.echo(f"lockside: demo client: {problem}", err=True)
+        _print_summary(summary, ROUNDED[backend])
+        if stop.is_set():
+            return
+        if keep or sys.stdout.isatty():
+            _print_next(stage)
+            stop.wait()
+        else:
+            click.echo("\nTo look further, keep the endpoint up with --keep.")
 
 
 def _print_events(events: Sequence[Mapping[str, Any]]) -> None:
@@ -82,7 +100,7 @@ def _line(event: Mapping[str, Any]) -> str:
     return f"{f'+{delay_ms / 1000:.2f} s':>9}  {record_line(event_name(event), dict(event))}"
 
 
-def _print_summary(summary: "Summary") -> None:
+def _print_summary(summary: "Summary", rounded: str) -> None:
     click.echo(click.style("\nWritten", bold=True))
     for name, count in sorted(summary.events.items()):
         click.echo(f"  {count:5}  {name}")
@@ -91,7 +109,7 @@ def _print_summary(summary: "Summary") -> None:
     )
     click.echo(click.style("Delays", bold=True))
     click.echo(f"  from a change to its record      {_spread(summary.change_delays_ms)}")
-    click.echo("    (creation times are rounded down: to the second on moto here, to the minute on DynamoDB Local)")
+    click.echo(f"    (up to one {rounded} of it is the rounding of creation times)")
     click.echo(f"  from a lapse to its declaration  {_spread(summary.lapse_delays_ms)}")
     click.echo(click.style("Retries", bold=True) + f"  {summary.retries}")
 
@@ -121,4 +139,6 @@ def _command() -> str:
     """Name this very program as another terminal can run it."""
     found = shutil.which("lockside")
     here = Path(sys.argv[0]).absolute()
+    if here.name == "__main__.py":
+        return f"{sys.executable} -m lockside"
     return "lockside" if found is not None and Path(found).absolute() == here else str(here)

@@ -1,12 +1,13 @@
 """`lockside init`."""
 
+import shlex
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from lockside.cli.options import config_option, json_option, read_settings
+from lockside.cli.options import DEFAULT_FILE, config_option, json_option, read_settings
 
 if TYPE_CHECKING:
     from lockside.app.provision import Plan
@@ -41,7 +42,8 @@ def init(*, config: Path | None, as_json: bool, dry_run: bool) -> None:
         created = datetime.now(UTC).isoformat(timespec="seconds")
         provision.apply(planned, clients, threading.Event(), created, lambda line: click.echo(line, err=True))
     if not as_json:
-        click.echo("Ready. Next: lockside check")
+        named = f" --config {shlex.quote(str(config))}" if config is not None and config != DEFAULT_FILE else ""
+        click.echo(f"Ready. Next: lockside check{named}")
 
 
 def _print(planned: "Plan", endpoint: str, *, as_json: bool) -> None:

@@ -39,6 +39,9 @@ def read_settings(config: Path | None, overrides: Mapping[str, Any] | None = Non
     from lockside.ops import logs
     from lockside.settings import load
 
+    if config is None:
+        # On stderr, before any fault: whoever stands in the wrong folder would mend the wrong thing.
+        click.echo(f"No --config and no ./{DEFAULT_FILE}: defaults and environment variables count.", err=True)
     settings = load(config, overrides)
     logs.configure("warning", settings.ops.log_format)
     return settings

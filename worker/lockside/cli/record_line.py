@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 EVENT_WIDTH: Final = 23
 ENTITY_WIDTH: Final = 32
+ACTOR_WIDTH: Final = 14
 COLOURS: Final = {
     "acquired": "green",
     "started": "green",
@@ -44,7 +45,7 @@ def record_line(event_type: str, event: dict[str, Any]) -> str:
         str(event.get("time", "")).ljust(24),
         click.style(event_type.ljust(EVENT_WIDTH), fg=COLOURS.get(event_type.rpartition(".")[2])),
         name.ljust(ENTITY_WIDTH),
-        shown(str(actor)),
+        shown(str(actor)).ljust(ACTOR_WIDTH),
         " ".join(_notes(data)),
     )
     return "  ".join(cells).rstrip()

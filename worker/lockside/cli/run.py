@@ -8,7 +8,8 @@ from lockside.cli.options import config_option, read_settings
 
 
 @click.command(
-    epilog="Exit codes: 0 stopped as asked; 2 wrong set-up; 4 stopped on an unexpected error, nothing skipped."
+    epilog="Exit codes: 0 stopped as asked; 2 wrong set-up; 4 stopped on an unexpected error, nothing skipped; 130 or "
+    "143 ended at once, by a second signal or because ops.shutdown_seconds were over."
 )
 @config_option
 @click.option("--once", is_flag=True, help="Write what the streams hold now, save the progress, and end.")

@@ -42,5 +42,5 @@ def _require(module: str, kind: Kind) -> None:
         package = module.partition(".")[0]
         raise SetupError(
             f"backend {kind!r} needs the package {package!r}, and {error.name!r} is not installed;"
-            " install it with: pip install 'lockside[embedded]'"
+            " install it with: pip install 'lockside[demo]'"
         ) from error

@@ -45,26 +45,23 @@ class LapseWatch:
             source = self.sources[source_id]
             rows = self.reader.read(source, [timer.hold.key for timer in group])
             tested.extend((timer, self._judge(source, timer.hold, rows)) for timer in group)
-        for timer, verdict in tested:
+        for _, verdict in tested:
             self.meter.count("verifications", verdict=verdict or "unread")
-            if verdict == "lapsed":
-                self.declare(shard, Declared(timer.hold, timer.legal_ms), timer.source_id, "read", after)
+        lapsed = [timer for timer, verdict in tested if verdict == "lapsed"]
+        self._declare(
+            shard, [(Declared(timer.hold, timer.legal_ms), timer.source_id) for timer in lapsed], "read", after
+        )
         return tested
 
     def declare(self, shard: ShardRef, lapse: Declared, source_id: str, via: str, after: int | None) -> None:
         """Declare a lapse; nothing happens if it was declared before."""
-        source = self.sources[source_id]
-        now = self.clock.now()
-        record = observer.lapse_record(Sighting(shard, source, self.keys, after), lapse, via, now.wall_ms)
-        if self._put(record):
-            self.meter.count("lapses", via=via)
-            self.meter.timing("lapse_delay_seconds", max(0.0, (now.wall_ms - lapse.legal_ms) / 1000))
+        self._declare(shard, [(lapse, source_id)], via, after)
 
     def revive(self, shard: ShardRef, lapse: Declared, source_id: str, after: int) -> None:
         """Record that the same owner wrote again after its lapse was declared."""
         source = self.sources[source_id]
         seen = Sighting(shard, source, self.keys, after)
-        self._put(observer.revival_record(seen, lapse, self.clock.now().wall_ms))
+        self._put([observer.revival_record(seen, lapse, self.clock.now().wall_ms)])
 
     def _judge(self, source: Source, hold: Hold, rows: Mapping[EntityKey, Image | None]) -> Verdict | None:
         if hold.key not in rows:
@@ -77,10 +74,26 @@ class LapseWatch:
             # The row cannot be read as its layout any more, so it is not the row whose lease was armed.
             return "gone"
 
-    def _put(self, record: ObserverRecord) -> bool:
-        new = self.trail.observe(record)
-        if new:
-            self.meter.count("written", log="observer")
-            self.announce([record.event])
-        LOG.info("observed" if new else "observed_before", **{telemetry.EVENT: record.type, telemetry.LOG: record.log})
-        return new
+    def _declare(self, shard: ShardRef, lapses: Sequence[tuple[Declared, str]], via: str, after: int | None) -> None:
+        now = self.clock.now()
+        records = [
+            observer.lapse_record(Sighting(shard, self.sources[source_id], self.keys, after), lapse, via, now.wall_ms)
+            for lapse, source_id in lapses
+        ]
+        for (lapse, _), new in zip(lapses, self._put(records), strict=True):
+            if new:
+                self.meter.count("lapses", via=via)
+                self.meter.timing("lapse_delay_seconds", max(0.0, (now.wall_ms - lapse.legal_ms) / 1000))
+
+    def _put(self, records: Sequence[ObserverRecord]) -> Sequence[bool]:
+        if not records:
+            return []
+        told = self.trail.observe_all(records)
+        news = [record for record, new in zip(records, told, strict=True) if new]
+        if news:
+            self.meter.count("written", len(news), log="observer")
+            self.announce([record.event for record in news])
+        for record, new in zip(records, told, strict=True):
+            place = {telemetry.EVENT: record.type, telemetry.LOG: record.log}
+            LOG.info("observed" if new else "observed_before", **place)
+        return told

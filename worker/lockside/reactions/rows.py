@@ -4,45 +4,63 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from lockside.aws.retrying import AgainError, Retrier
+import structlog
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lockside.aws.retrying import PASSING, error_code, verdict
+from lockside.core import telemetry
 from lockside.core.attributes import Image
 from lockside.core.entity import EntityKey, entity_key, wire_key
+from lockside.core.failures import Verdict
 from lockside.core.recipe import Source
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
+LOG = structlog.get_logger(__name__)
+
 BATCH_KEYS_MAX: Final = 100
 """Keys of one BatchGetItem (API reference)."""
+
+UNREADABLE: Final = PASSING | {Verdict.NOT_FOUND}
+"""What leaves rows unread: faults that pass, and a table that is gone, of which its stream's readers tell."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRowReader:
-    """Implements the `RowReader` port with BatchGetItem."""
+    """Implements the `RowReader` port with BatchGetItem.
+
+    It never waits: what cannot be read is left out and asked for again by whoever wants it, so that one table which
+    refuses does not hold up the deadlines of all the others.
+    """
 
     client: "DynamoDBClient"
-    retrier: Retrier
 
     def read(self, source: Source, keys: Sequence[EntityKey]) -> Mapping[EntityKey, Image | None]:
-        """Read each row once, all reads begun after the call; absent rows are None."""
-        found: dict[EntityKey, Image | None] = dict.fromkeys(keys)
+        """Read each row once, all reads begun after the call; absent rows are None, unread ones are left out."""
+        found: dict[EntityKey, Image | None] = {}
         for start in range(0, len(keys), BATCH_KEYS_MAX):
-            wanted = [wire_key(key, source.key_schema) for key in dict.fromkeys(keys[start : start + BATCH_KEYS_MAX])]
-            for item in self._batch(source.table, wanted):
-                found[entity_key(item, source.key_schema)] = item
+            try:
+                found |= self._batch(source, keys[start : start + BATCH_KEYS_MAX])
+            except (ClientError, BotoCoreError) as error:
+                if verdict(error) not in UNREADABLE:
+                    raise
+                about = {telemetry.TABLE: source.table, telemetry.ERROR: error_code(error)}
+                LOG.warning("rows_not_read", **about, **{telemetry.COUNT: len(keys) - start})
+                break
         return found
 
-    def _batch(self, table: str, wanted: list[dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = []
-        left: dict[str, Any] = {table: {"Keys": wanted, "ConsistentRead": True}}
-
-        def once() -> None:
-            nonlocal left
-            answer = self.client.batch_get_item(RequestItems=left)
-            items.extend(answer["Responses"].get(table, []))
-            left = dict(answer.get("UnprocessedKeys") or {})
-            if left:
-                raise AgainError
-
-        self.retrier.call("BatchGetItem", once)
-        return items
+    def _batch(self, source: Source, keys: Sequence[EntityKey]) -> dict[EntityKey, Image | None]:
+        found: dict[EntityKey, Image | None] = dict.fromkeys(keys)
+        left: list[dict[str, Any]] = [wire_key(key, source.key_schema) for key in found]
+        while left:
+            request: Any = {source.table: {"Keys": left, "ConsistentRead": True}}
+            answer: Any = self.client.batch_get_item(RequestItems=request)
+            items = answer["Responses"].get(source.table, [])
+            found |= {entity_key(item, source.key_schema): item for item in items}
+            left = list(answer.get("UnprocessedKeys", {}).get(source.table, {}).get("Keys", []))
+            if not items:
+                break
+        for key in left:
+            found.pop(entity_key(key, source.key_schema), None)
+        return found
