@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
+from lockside.core.ownership import Term
 from lockside.emulators.emulator import Emulator
-from lockside.engines.embedded.plan import CheckpointPolicy
-from lockside.errors import FaultyPageError, FencedError, SetupError, StoppedError, StreamLostError
+from lockside.engines.embedded.engine import EmbeddedEngine
+from lockside.engines.embedded.plan import CheckpointPolicy, StreamPlan
+from lockside.errors import FaultyPageError, FencedError, SetupError, StoppedError
 from tests.fakes.clock import FakeStop
 from tests.fakes.rig import Rig, ref
 from tests.fakes.streams import spelled
@@ -79,27 +81,6 @@ def test_one_shards_trouble_does_not_hold_others_up(rig: Rig) -> None:
     assert len(rig.recorder.consumed("root")) == 1
 
 
-def test_edge_14_trimmed_data_halts_the_shard_alone(rig: Rig) -> None:
-    """The checkpoint stays, the child waits, other shards go on, and the error is raised at the end."""
-    numbers = rig.streams.put(rig.arn, "root", *"ab")
-    rig.run_once()
-    rig.streams.put(rig.arn, "root", *"cd")
-    rig.streams.shard(rig.arn, "root").trimmed = 3
-    rig.streams.close(rig.arn, "root")
-    rig.streams.add_shard(rig.arn, "child", "root")
-    rig.streams.add_shard(rig.arn, "side")
-    side = rig.streams.put(rig.arn, "side", "a")
-    engine = rig.engine()
-    with pytest.raises(StreamLostError, match=r"shardId-.*root of table locks") as caught:
-        engine.run_once(FakeStop(rig.clock))
-    assert str(numbers[-1]) in str(caught.value)
-    assert (rig.position("root"), rig.is_finished("root")) == (numbers[-1], False)
-    assert rig.recorder.consumed("side") == side
-    assert "child" not in dict(rig.recorder.initialized())
-    assert rig.recorder.verbs("root")[-1] == "lease_lost"
-    assert set(engine.halted()) == {ref(rig.arn, spelled("root"))}
-
-
 def test_edge_14_a_horizon_that_moves_at_the_start_is_followed(rig: Rig) -> None:
     """Between two calls records may be trimmed that nobody was promised."""
     numbers = rig.streams.put(rig.arn, "root", *"abc")
@@ -108,14 +89,16 @@ def test_edge_14_a_horizon_that_moves_at_the_start_is_followed(rig: Rig) -> None
     assert rig.recorder.consumed() == numbers
 
 
-def test_edge_15_a_shard_that_is_gone_is_no_shard_that_ended(rig: Rig) -> None:
-    """ResourceNotFound halts; the shard is not marked as finished."""
+def test_edge_15_a_shard_that_is_not_found_once_is_no_shard_that_ended(rig: Rig) -> None:
+    """ResourceNotFound is asked again about: the shard is listed, so it is read on."""
     numbers = rig.streams.put(rig.arn, "root", "a")
     rig.run_once()
-    rig.streams.fail("get_records", "ResourceNotFoundException")
-    with pytest.raises(SetupError, match=r"not found.*lockside check"):
-        rig.run_once()
+    rig.streams.fail("get_records", "ResourceNotFoundException", times=3)
+    numbers += rig.streams.put(rig.arn, "root", "b")
+    rig.run_once()
+    assert rig.recorder.consumed() == numbers
     assert (rig.position("root"), rig.is_finished("root")) == (numbers[-1], False)
+    assert rig.recorder.gaps() == []
 
 
 def test_edge_15_a_stream_that_is_gone_is_told_of(rig: Rig) -> None:
@@ -168,7 +151,7 @@ def test_law_4_nothing_is_checkpointed_before_the_flush(rig: Rig) -> None:
     rig.recorder.on_verb = fail
     with pytest.raises(ZeroDivisionError):
         rig.run_once()
-    assert rig.checkpoint("root") is None
+    assert rig.position("root") is None
 
 
 def test_a_processor_that_cannot_begin_stops_the_engine(rig: Rig) -> None:
@@ -213,7 +196,7 @@ def test_a_faulty_record_inside_a_page_counts_too(rig: Rig) -> None:
 def test_a_fenced_worker_lets_go(rig: Rig) -> None:
     """When another owner has checkpointed, the processor is told and the error comes out."""
     rig.streams.put(rig.arn, "root", "a")
-    replace(rig.state, epoch=1).advance(ref(rig.arn, spelled("root")), 1)
+    replace(rig.state, term=Term("", 1)).advance(ref(rig.arn, spelled("root")), 1)
     with pytest.raises(FencedError):
         rig.run_once()
     assert rig.recorder.verbs("root")[-1] == "lease_lost"
@@ -233,3 +216,59 @@ def test_a_stop_inside_a_batch_keeps_what_was_acknowledged(rig: Rig) -> None:
     rig.engine().run_once(stop)
     assert rig.position("root") == numbers[1]
     assert rig.recorder.verbs("root")[-2:] == ["shutdown_requested", "flush"]
+
+
+class Beats:
+    """Counts how often loops say that they turn."""
+
+    def __init__(self) -> None:
+        """Start at zero."""
+        self.count = 0
+        self.forgotten = 0
+
+    def beat_here(self) -> None:
+        """Count."""
+        self.count += 1
+
+    def forget_here(self) -> None:
+        """Count."""
+        self.forgotten += 1
+
+
+def test_waiting_for_a_listing_is_a_sign_of_life(rig: Rig) -> None:
+    """The coordinator that nobody answers turns; a restart would not help it."""
+    rig.streams.fail_with("describe_stream", *[DOWN] * 9)
+    beats = Beats()
+    services = replace(rig.services(), loops=beats)
+    EmbeddedEngine([StreamPlan("locks", rig.arn)], rig.recorder, services).run_once(FakeStop(rig.clock))
+    assert beats.count > 9
+    assert beats.forgotten == 1
+
+
+def test_what_is_not_read_is_told(rig: Rig) -> None:
+    """Not yet listed, failing for long, off, halted, gone: whoever asks whether the job is done must hear it."""
+    engine = rig.engine()
+    assert engine.unread(20) == ["table locks: its stream was not listed yet"]
+    rig.streams.put(rig.arn, "root", "a")
+    rig.streams.fail_with("get_records", *[DOWN] * 9)
+    told: list[list[str]] = []
+    stop = FakeStop(rig.clock)
+    stop.on_wait = lambda: told.append(engine.unread(20))
+    engine.run_once(stop)
+    shard = f"table locks, shard {spelled('root')}"
+    assert [] in told
+    assert any(reasons and reasons[0].startswith(f"{shard}: cannot be read for ") for reasons in told)
+    assert engine.unread(20) == []
+    rig.streams.set_status(rig.arn, "DISABLED")
+    (engine := rig.engine()).run_once(FakeStop(rig.clock))
+    assert engine.unread(20) == ["table locks: its stream is switched off"]
+    rig.streams.set_status(rig.arn, "ENABLED")
+    rig.streams.put(rig.arn, "root", "b")
+    rig.streams.spoil(rig.arn, "root", 1)
+    with pytest.raises(FaultyPageError):
+        (engine := rig.engine()).run_once(FakeStop(rig.clock))
+    assert engine.unread(20) == [f"{shard}: halted (FaultyPageError)"]
+    rig.streams.drop_stream(rig.arn)
+    with pytest.raises(SetupError):
+        (engine := rig.engine()).run_once(FakeStop(rig.clock))
+    assert engine.unread(20) == ["table locks: its stream is gone"]

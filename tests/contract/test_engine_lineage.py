@@ -1,7 +1,5 @@
 """Shards that close, roll and split: parents first, nothing lost at the seams (streams.md section 2, 2 to 12)."""
 
-from dataclasses import replace
-
 import pytest
 
 from lockside.emulators.emulator import Emulator
@@ -54,7 +52,7 @@ def test_the_end_of_a_shard_comes_in_order(rig: Rig) -> None:
 
 
 def _nothing_written(rig: Rig, shard: str) -> None:
-    assert rig.checkpoint(shard) is None
+    assert (rig.position(shard), rig.is_finished(shard)) == (None, False)
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -85,7 +83,7 @@ def test_edge_5_finished_shards_are_not_read_again(rig: Rig) -> None:
     more = rig.streams.put(rig.arn, "leaf", "c")
     rig.recorder.log.clear()
     rig.run_once()
-    assert rig.recorder.initialized() == [("leaf", numbers["leaf"][-1]), ("right", numbers["right"][-1])]
+    assert sorted(rig.recorder.initialized()) == [("leaf", numbers["leaf"][-1]), ("right", numbers["right"][-1])]
     assert rig.recorder.consumed() == more
 
 
@@ -198,12 +196,3 @@ def test_edge_27_tables_whose_shards_have_equal_names_are_kept_apart(rig: Rig) -
     rig.run_once(rig.arn, other)
     found = [rig.checkpoint("same", arn) for arn in (rig.arn, other)]
     assert [checkpoint.position for checkpoint in found if checkpoint] == [first[-1], second[-1]]
-
-
-def test_more_shards_than_readers_all_have_their_turn(rig: Rig) -> None:
-    """Draining needs no thread for each shard."""
-    rig.settings = replace(rig.settings, readers_max=2)
-    for number in range(5):
-        rig.streams.add_shard(rig.arn, f"shard{number}")
-    rig.run_once()
-    assert len(rig.recorder.initialized()) == 5

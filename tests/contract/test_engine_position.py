@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lockside.core.telemetry import Counter, NoMeter
 from lockside.emulators.emulator import Emulator
 from lockside.engines.embedded.plan import CheckpointPolicy
+from tests.fakes.clock import FakeStop
 from tests.fakes.processor import Recorder
 from tests.fakes.rig import Rig
 from tests.fakes.streams import spelled
@@ -38,10 +39,14 @@ def test_reading_goes_on_after_the_checkpoint(rig: Rig) -> None:
     }
 
 
-def test_nothing_consumed_is_no_checkpoint(rig: Rig) -> None:
-    """An empty shard that is open leaves no trace, so that it starts as before."""
+def test_nothing_consumed_is_no_position(rig: Rig) -> None:
+    """Of an empty shard that is open only its tip is remembered; it starts as before."""
     rig.run_once()
-    assert rig.checkpoint("root") is None
+    assert rig.position("root") is None
+    assert not rig.is_finished("root")
+    numbers = rig.streams.put(rig.arn, "root", "a")
+    rig.run_once()
+    assert rig.recorder.consumed() == numbers
 
 
 @pytest.mark.parametrize(
@@ -221,3 +226,25 @@ def _assert_after_parent(runs: list[Recorder], shard: str, parents: set[int]) ->
             if verb == "record":
                 assert name != shard or parents <= before
                 before.add(detail)
+
+
+def test_a_run_once_ends_on_a_table_that_is_written_to_without_a_pause(rig: Rig) -> None:
+    """What was there when it began is read; what goes on being written is for the next run."""
+    numbers = rig.streams.put(rig.arn, "root", *"abcde")
+
+    def write_more(_number: int) -> None:
+        rig.clock.advance(0.4)
+        rig.streams.put(rig.arn, "root", "x")
+
+    rig.recorder.on_record = write_more
+    rig.run_once()
+    assert rig.recorder.consumed()[:5] == numbers
+    assert rig.position("root") == rig.recorder.consumed()[-1]
+
+
+def test_a_run_once_tells_when_it_is_drained_before_it_closes_its_shards(rig: Rig) -> None:
+    """So what is due by then can still be tested."""
+    rig.streams.put(rig.arn, "root", "a")
+    rig.engine().run_once(FakeStop(rig.clock), lambda: rig.recorder.log.append(("drained", "", None)))
+    verbs = rig.recorder.verbs()
+    assert verbs.index("caught_up") < verbs.index("drained") < verbs.index("shutdown_requested")

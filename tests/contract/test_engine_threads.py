@@ -13,7 +13,7 @@ from lockside.emulators.emulator import Emulator
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.pace import BackOff, Idle
 from lockside.engines.embedded.plan import Settings, StreamPlan
-from lockside.errors import SetupError, StreamLostError
+from lockside.errors import FaultyPageError, SetupError
 from lockside.ops.clock import SystemClock
 from tests.fakes.rig import Rig
 
@@ -22,6 +22,7 @@ AT_ONCE = Settings(
     back_off=BackOff(0.001, 0.002),
     discovery_interval_seconds=0.01,
     child_interval_seconds=0.001,
+    drained_seconds=0.01,
     shutdown_seconds=10,
 )
 
@@ -116,16 +117,16 @@ def test_an_unknown_error_ends_it_and_the_other_shards_checkpoint(rig: Rig) -> N
     rig.recorder.on_verb = then
     with pytest.raises(ZeroDivisionError):
         engine(rig).run(threading.Event())
-    assert rig.checkpoint("root") is None
+    assert rig.position("root") is None
     assert rig.position("side") == side[-1]
     assert rig.recorder.verbs("root")[-1] == "lease_lost"
 
 
 def test_it_ends_when_all_that_is_left_is_halted(rig: Rig) -> None:
-    """A shard whose data is gone is no reason to run on with nothing to read."""
+    """A shard that cannot be read on is no reason to run on with nothing to read."""
     rig.streams.put(rig.arn, "root", "a")
-    rig.recorder.on_record = lambda _seen: rig.streams.fail("get_records", "TrimmedDataAccessException")
-    with pytest.raises(StreamLostError):
+    rig.streams.spoil(rig.arn, "root", 0)
+    with pytest.raises(FaultyPageError):
         engine(rig).run(threading.Event())
 
 
@@ -146,14 +147,16 @@ def test_it_ends_when_every_stream_is_disabled_and_drained(rig: Rig) -> None:
     assert rig.is_finished("root")
 
 
-def test_shards_beyond_the_readers_wait_for_one(rig: Rig) -> None:
-    """The number of threads is bounded; a shard that waits is read when another ends."""
-    rig.settings = replace(AT_ONCE, readers_max=1)
-    rig.streams.close(rig.arn, "root")
-    rig.streams.add_shard(rig.arn, "second")
-    numbers = rig.streams.put(rig.arn, "second", "a")
-    engine(rig).run(Stopper(rig, lambda: numbers[-1]).event)
-    assert rig.recorder.consumed("second") == numbers
+def test_one_thread_reads_all_shards(rig: Rig) -> None:
+    """The number of threads is bounded, and no open shard keeps others from their turn."""
+    rig.settings = replace(AT_ONCE, threads=1)
+    last: list[int] = []
+    for number in range(5):
+        rig.streams.add_shard(rig.arn, f"shard{number}")
+        last = rig.streams.put(rig.arn, f"shard{number}", "a", "b")
+    engine(rig).run(Stopper(rig, lambda: last[-1]).event)
+    assert len(rig.recorder.initialized()) == 6
+    assert set(last) <= set(rig.recorder.consumed())
 
 
 def test_a_stop_ends_a_listing_that_nobody_answers(rig: Rig) -> None:
@@ -188,4 +191,4 @@ def test_a_checkpoint_that_cannot_be_written_does_not_hold_the_shutdown(rig: Rig
 
     rig.recorder.on_verb = down
     engine(rig, checkpoints=broken).run(stop.event)
-    assert rig.checkpoint("root") is None
+    assert rig.position("root") is None

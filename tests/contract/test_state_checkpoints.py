@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lockside.core.change import ShardRef
+from lockside.core.ownership import Term
 from lockside.emulators.emulator import Emulator
 from lockside.errors import FencedError
 from lockside.state.checkpoints import Checkpoint, Checkpoints, StreamState
@@ -77,7 +78,7 @@ def test_a_late_position_leaves_the_mark(checkpoints: Checkpoints) -> None:
 
 def test_a_lower_epoch_is_fenced(checkpoints: Checkpoints) -> None:
     """Once another owner has written, a worker of an earlier epoch neither checkpoints nor finishes."""
-    replace(checkpoints, epoch=2).advance(SHARD, 10)
+    replace(checkpoints, term=Term("", 2)).advance(SHARD, 10)
     with pytest.raises(FencedError, match="owner epoch 2, ours is 0"):
         checkpoints.advance(SHARD, 20)
     with pytest.raises(FencedError):

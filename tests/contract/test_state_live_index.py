@@ -1,9 +1,10 @@
 """The live index on real conditions of both emulators."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -17,10 +18,12 @@ from lockside.core.ports import LiveEntry, LiveRemoval
 from lockside.core.telemetry import NoMeter
 from lockside.emulators.emulator import Emulator
 from lockside.errors import ConfigError
+from lockside.ops.heartbeat import SILENCE_MAX_MS, Heartbeats
 from lockside.state.live_index import LiveTable, from_item, to_item, version_digest
+from lockside.state.live_statements import Statements
 from tests.fakes.clock import FakeClock, FakeStop
 from tests.fakes.state_table import dynamodb, make_state_table
-from tests.fakes.streams import arn_of
+from tests.fakes.streams import arn_of, client_error
 
 SHARD = ShardRef(arn_of("locks"), "shardId-a")
 KEYS = Keys(Key("e", b"entity"), Key("i", b"image"), Key("seal-1", bytes(range(32))))
@@ -44,12 +47,15 @@ def pool() -> Iterator[Executor]:
         yield running
 
 
-@pytest.fixture
-def live(backend: Emulator, pool: Executor) -> LiveTable:
-    """Return the live index of a new state table."""
+@pytest.fixture(params=["singly", "batched"])
+def live(request: pytest.FixtureRequest, backend: Emulator, pool: Executor) -> LiveTable:
+    """Return the live index of a new state table, written singly and in batches, which moto does not know."""
     client = dynamodb(backend)
-    stop = FakeStop(FakeClock())
-    return LiveTable(client, make_state_table(client), KEYS, Retrier(stop, NoMeter()), pool, lambda: bytes(12))
+    table = make_state_table(client)
+    statements = Statements(client, table) if request.param == "batched" else None
+    return LiveTable(
+        client, table, KEYS, Retrier(FakeStop(FakeClock()), NoMeter()), pool, lambda: bytes(12), statements
+    )
 
 
 def entry(name: str, position: int, **changes: Any) -> LiveEntry:
@@ -102,7 +108,8 @@ def test_nothing_to_apply_is_no_call(live: LiveTable) -> None:
 
 def test_a_refused_write_is_raised(live: LiveTable) -> None:
     """An error that is neither passing nor a condition comes out, from the pool too."""
-    broken = replace(live, table="no-such-table")
+    statements = live.statements and Statements(live.client, "no-such-table")
+    broken = replace(live, table="no-such-table", statements=statements)
     with pytest.raises(Exception, match="ResourceNotFoundException"):
         broken.apply(SHARD, [entry("a", 1), entry("b", 2)])
 
@@ -164,3 +171,128 @@ def test_every_hold_survives_sealing(hold: Hold, nonce: bytes) -> None:
     """An item opens to exactly the entry it was made of."""
     written = LiveEntry("e", "src", hold, 7)
     assert from_item(to_item(SHARD, written, KEYS, nonce), KEYS) == written
+
+
+def test_a_retry_in_the_pool_is_a_sign_of_life(live: LiveTable) -> None:
+    """Whoever waits for several writes waits for AWS, and a restart would not help it."""
+    clock = FakeClock()
+    beats = Heartbeats(clock)
+    refusals = [client_error("ThrottlingException", "PutItem")]
+
+    class Late:
+        def put_item(self, **request: Any) -> Any:
+            if refusals:
+                clock.advance(SILENCE_MAX_MS / 1000 + 1)
+                raise refusals.pop()
+            return live.client.put_item(**request)
+
+    retrier = Retrier(FakeStop(clock), NoMeter(), beats.wait_here)
+    beats.beat_here()
+    replace(live, client=cast("Any", Late()), retrier=retrier).apply(SHARD, [entry("a", 1), entry("b", 2)])
+    assert beats.silent() == []
+    assert positions(live) == {"a": 1, "b": 2}
+
+
+@dataclass
+class Counting:
+    """A client that counts its calls, and changes the answer of batches where it is told to."""
+
+    client: Any
+    calls: Counter[str] = field(default_factory=Counter)
+    answer: Callable[[Any], Any] = lambda response: response
+
+    def __getattr__(self, name: str) -> Any:
+        """Hand on a call."""
+
+        def call(**request: Any) -> Any:
+            self.calls[name] += 1
+            response = getattr(self.client, name)(**request)
+            return self.answer(response) if name == "batch_execute_statement" else response
+
+        return call
+
+
+@pytest.fixture
+def batched(dynamodb_local: Emulator, pool: Executor) -> tuple[LiveTable, Counting]:
+    """Return a batched index where batches work, and what counts its calls."""
+    client = dynamodb(dynamodb_local)
+    counting = Counting(client)
+    table = make_state_table(client)
+    through = cast("Any", counting)
+    retrier = Retrier(FakeStop(FakeClock()), NoMeter())
+    return LiveTable(through, table, KEYS, retrier, pool, lambda: bytes(12), Statements(through, table)), counting
+
+
+def test_a_full_batch_is_one_call(batched: tuple[LiveTable, Counting]) -> None:
+    """25 begins, 25 ends: two calls; what is over goes in a call of its own."""
+    live, counting = batched
+    live.apply(SHARD, [entry(f"e{number}", 1) for number in range(25)])
+    live.apply(SHARD, [LiveRemoval(f"e{number}", 2) for number in range(25)])
+    assert counting.calls == {"batch_execute_statement": 2}
+    live.apply(SHARD, [entry(f"e{number}", 3) for number in range(27)])
+    assert counting.calls == {"batch_execute_statement": 4}
+    assert set(positions(live)) == {f"e{number}" for number in range(27)}
+
+
+def test_begins_and_ends_share_a_call(batched: tuple[LiveTable, Counting]) -> None:
+    """They are writes alike."""
+    live, counting = batched
+    live.apply(SHARD, [entry("a", 1), entry("b", 1)])
+    live.apply(SHARD, [LiveRemoval("a", 2), entry("c", 2), LiveRemoval("never", 2)])
+    assert positions(live) == {"b": 1, "c": 2}
+    assert counting.calls["batch_execute_statement"] == 2
+    assert counting.calls["put_item"] == counting.calls["delete_item"] == 0
+
+
+def test_what_is_there_already_is_put_singly(batched: tuple[LiveTable, Counting]) -> None:
+    """An insert refused for its key is put under its condition: newer stands, older changes nothing."""
+    live, counting = batched
+    live.apply(SHARD, [entry("new", 5, actor="old"), entry("old", 5, actor="stays")])
+    live.apply(SHARD, [entry("new", 6, actor="new"), entry("old", 4, actor="zombie"), entry("other", 6)])
+    found = {each.entity_id: (each.position, each.hold.actor) for each in live.entries(SHARD)}
+    assert found == {"new": (6, "new"), "old": (5, "stays"), "other": (6, "secret-actor")}
+    assert counting.calls["put_item"] == 2
+
+
+def test_a_throttled_statement_is_written_singly(batched: tuple[LiveTable, Counting]) -> None:
+    """A statement may fail while others of its call succeed."""
+    live, counting = batched
+
+    def throttled(response: Any) -> Any:
+        return {"Responses": [{"Error": {"Code": "ThrottlingError"}}, *response["Responses"][1:]]}
+
+    counting.answer = throttled
+    live.apply(SHARD, [entry("a", 1), entry("b", 1)])
+    live.apply(SHARD, [LiveRemoval("a", 2), LiveRemoval("b", 1)])
+    assert positions(live) == {}
+    assert (counting.calls["put_item"], counting.calls["delete_item"]) == (1, 1)
+
+
+def test_an_answer_that_was_lost_is_made_good(batched: tuple[LiveTable, Counting]) -> None:
+    """The batch was written and nobody knows: every entry is written again, singly, to the same end."""
+    live, counting = batched
+
+    def lost(_response: Any) -> Any:
+        raise client_error("InternalServerError", "BatchExecuteStatement")
+
+    live.apply(SHARD, [entry("x", 1), entry("y", 1)])
+    counting.answer = lost
+    live.apply(SHARD, [entry("a", 1), entry("b", 1), LiveRemoval("x", 2)])
+    assert positions(live) == {"a": 1, "b": 1, "y": 1}
+    counting.answer = lambda response: response
+    live.apply(SHARD, [entry("c", 3), entry("d", 3)])
+    assert counting.calls["batch_execute_statement"] == 3, "one that worked before is tried again"
+
+
+def test_an_endpoint_that_knows_no_batches_is_asked_once(moto: Emulator, pool: Executor) -> None:
+    """Moto 5.2 answers them with an error: entries are written singly from then on, and all the same."""
+    client = dynamodb(moto)
+    counting = Counting(client)
+    table = make_state_table(client)
+    through = cast("Any", counting)
+    retrier = Retrier(FakeStop(FakeClock()), NoMeter())
+    live = LiveTable(through, table, KEYS, retrier, pool, lambda: bytes(12), Statements(through, table))
+    live.apply(SHARD, [entry("a", 1), entry("b", 1)])
+    live.apply(SHARD, [entry("c", 1), LiveRemoval("a", 1)])
+    assert counting.calls == {"batch_execute_statement": 1, "put_item": 3, "delete_item": 1}
+    assert positions(live) == {"b": 1, "c": 1}

@@ -112,6 +112,27 @@ def test_a_head_never_goes_back(rig: Rig) -> None:
     assert rig.trail().open(place, sources(), "TRIM_HORIZON") == ahead
 
 
+def test_a_zombie_and_its_successor_leave_one_log(rig: Rig) -> None:
+    """Both write the same records, in batches of their own, and heads as they come: by law 2 it is the same log."""
+    place, every = shard(), records(20)
+    zombie, successor = rig.trail(), rig.trail()
+    start = zombie.open(place, sources(), "TRIM_HORIZON")
+    zombie_head = put(zombie, start, every[:7])
+    head = put(successor, successor.open(place, sources(), "TRIM_HORIZON"), every[:12])
+    successor.write_head(head)
+    zombie.write_head(zombie_head)
+    zombie_head = put(zombie, zombie_head, every[7:16])
+    zombie.write_head(zombie_head)
+    head = put(successor, head, every[12:14])
+    successor.write_head(head)
+    assert rig.trail().open(place, sources(), "TRIM_HORIZON") == zombie_head
+    head = put(successor, head, every[14:])
+    successor.write_head(head)
+    assert rig.trail().open(place, sources(), "TRIM_HORIZON") == head
+    assert rig.bodies(head.log) == [each.body for each in every]
+    assert merkle_root(rig.bodies(head.log)) == head.root
+
+
 def test_equal_size_with_other_bytes_is_refused(rig: Rig) -> None:
     """Two workers that recorded different bytes for the same records cannot both be right."""
     trail = rig.trail()

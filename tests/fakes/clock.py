@@ -1,6 +1,11 @@
 """Time that only moves when told to, and a stop whose waits move it."""
 
+from typing import TYPE_CHECKING
+
 from lockside.core.now import Now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 START_MS = 1_795_421_400_000
 
@@ -21,13 +26,18 @@ class FakeClock:
         step_ms = round(seconds * 1000)
         self._now = Now(wall_ms=self._now.wall_ms + step_ms, mono_ms=self._now.mono_ms + step_ms)
 
+    def step_wall(self, seconds: float) -> None:
+        """Set the wall clock ahead or back, as an operator or NTP does."""
+        self._now = Now(wall_ms=self._now.wall_ms + round(seconds * 1000), mono_ms=self._now.mono_ms)
+
 
 class FakeStop:
     """A stop for one thread: a wait lets the clock pass at once. It sets itself after `waits_max` waits."""
 
     def __init__(self, clock: FakeClock, waits_max: int = 10_000) -> None:
-        """Start unset; `waits` lists the waits asked for, in seconds."""
+        """Start unset; `waits` lists the waits asked for, in seconds; `on_wait` is called in each."""
         self.waits: list[float] = []
+        self.on_wait: Callable[[], object] = lambda: None
         self._clock = clock
         self._waits_max = waits_max
         self._set = False
@@ -45,5 +55,6 @@ class FakeStop:
         if not self._set:
             self.waits.append(timeout or 0.0)
             self._clock.advance(timeout or 0.0)
+            self.on_wait()
             self._set = len(self.waits) >= self._waits_max
         return self._set

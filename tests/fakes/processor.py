@@ -5,6 +5,7 @@ from typing import Any
 
 from lockside.core import decode
 from lockside.core.change import ShardRef
+from lockside.core.gap import Gap
 
 
 class Recorder:
@@ -32,6 +33,10 @@ class Recorder:
         """Return the verbs called, in order, without the ticks and records."""
         return [verb for verb, name, _ in self.log if verb not in {"record", "tick"} and shard in {None, name}]
 
+    def gaps(self, shard: str | None = None) -> list[Gap]:
+        """Return the gaps told of, in order."""
+        return [detail for verb, name, detail in self.log if verb == "gap" and shard in {None, name}]
+
     def initialized(self) -> list[tuple[str, int | None]]:
         """Return the shards begun and their positions, in order."""
         return [(name, detail) for verb, name, detail in self.log if verb == "initialize"]
@@ -47,8 +52,9 @@ class RecordingProcessor:
         self._position: int | None = None
         self.caught_up = False
 
-    def initialize(self, shard: ShardRef, position: int | None) -> None:
+    def initialize(self, shard: ShardRef, position: int | None, since_ms: int | None = None) -> None:
         """Note the shard and its position."""
+        del since_ms
         self._note("initialize", position)
         assert shard.shard_id.endswith(self._name)
         self._position = position
@@ -67,6 +73,10 @@ class RecordingProcessor:
         if caught_up and not self.caught_up:
             self.caught_up = True
             self._note("caught_up", None)
+
+    def gap(self, gap: Gap) -> None:
+        """Note it."""
+        self._note("gap", gap)
 
     def flush(self) -> int | None:
         """Note it, and return the last position."""

@@ -3,17 +3,20 @@
 Time is fake: a wait lets it pass at once.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lockside.core.change import ShardRef
+from lockside.core.gap import OnGap
 from lockside.core.ports import ProcessorFactory, StartMode
 from lockside.core.telemetry import Meter, NoMeter
 from lockside.emulators.emulator import Emulator
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.plan import Settings, StreamPlan
-from lockside.engines.embedded.reader import Services
+from lockside.engines.embedded.services import Services
+from lockside.engines.embedded.tables import FollowedTables, NoTables, Tables
 from lockside.state.checkpoints import Checkpoint, Checkpoints
+from lockside.state.streams import Streams
 from tests.fakes.clock import FakeClock, FakeStop
 from tests.fakes.processor import Recorder
 from tests.fakes.state_table import dynamodb, make_checkpoints, make_state_table
@@ -22,7 +25,7 @@ from tests.fakes.streams import FakeStreams, spelled
 
 @dataclass
 class Rig:
-    """All that an engine needs, and one stream `arn` of the table `locks`."""
+    """All that an engine needs, and one stream `arn` of the table `locks`. `follow`: the engine follows its table."""
 
     state: Checkpoints
     clock: FakeClock
@@ -32,6 +35,8 @@ class Rig:
     meter: Meter = field(default_factory=NoMeter)
     start: StartMode = "TRIM_HORIZON"
     precision_ms: int = 1_000
+    on_gap: OnGap = "continue"
+    follow: bool = False
     arn: str = ""
 
     def __post_init__(self) -> None:
@@ -48,12 +53,21 @@ class Rig:
 
     def engine(self, *arns: str, processors: ProcessorFactory | None = None) -> EmbeddedEngine:
         """Build an engine, as a process does that starts."""
-        plans = [StreamPlan(ref(arn).table, arn, self.start, self.precision_ms) for arn in arns or (self.arn,)]
+        plans = [
+            StreamPlan(ref(arn).table, arn, self.start, self.precision_ms, self.on_gap) for arn in arns or (self.arn,)
+        ]
         return EmbeddedEngine(plans, processors or self.recorder, self.services())
 
     def services(self) -> Services:
-        """Return what the engine's readers share."""
-        return Services(self.streams.client, self.state, self.clock, self.meter, lambda: 0.5, self.settings)
+        """Return what the engine's parts share."""
+        services = Services(self.streams.client, self.state, self.clock, self.meter, lambda: 0.5, self.settings)
+        return replace(services, tables=self.tables())
+
+    def tables(self) -> Tables:
+        """Return what the engine knows tables by."""
+        client: Any = self.streams
+        streams = Streams(self.state.client, self.state.table, self.state.retrier)
+        return FollowedTables(client, streams) if self.follow else NoTables()
 
     def run_once(self, *arns: str) -> FakeStop:
         """Drain the streams with a new engine; return the stop, which knows the waits."""

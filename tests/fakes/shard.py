@@ -7,7 +7,7 @@ from typing import Any
 
 from lockside.core.entity import PUBLIC_KEYS
 from lockside.core.recipe import Source
-from lockside.core.telemetry import NoMeter
+from lockside.core.telemetry import Meter, NoMeter
 from lockside.engines.processor import Neighbours, ShardProcessor
 from lockside.reactions.lapses import LapseWatch
 from tests.fakes.clock import FakeClock
@@ -15,6 +15,7 @@ from tests.fakes.live import MemoryLive
 from tests.fakes.sources import SHARD
 from tests.fakes.table import FakeTable
 from tests.fakes.trail import MemoryTrail
+from tests.fakes.undecodable import MemoryUndecodables
 
 
 @dataclass
@@ -25,8 +26,10 @@ class ShardRig:
     clock: FakeClock = field(default_factory=FakeClock)
     trail: MemoryTrail = field(default_factory=MemoryTrail)
     live: MemoryLive = field(default_factory=MemoryLive)
+    undecodables: MemoryUndecodables = field(default_factory=MemoryUndecodables)
     heard: list[Mapping[str, Any]] = field(default_factory=list)
     checkpoint: int | None = None
+    meter: Meter = field(default_factory=NoMeter)
 
     def __post_init__(self) -> None:
         """Make the table and the first processor."""
@@ -38,7 +41,16 @@ class ShardRig:
         lapses = LapseWatch(
             {self.source.id: self.source}, PUBLIC_KEYS, self.table, self.trail, self.clock, NoMeter(), self._hear
         )
-        neighbours = Neighbours(self.trail, self.live, lapses, self.clock, NoMeter(), self._hear, rearmed=lambda: None)
+        neighbours = Neighbours(
+            self.trail,
+            self.live,
+            lapses,
+            self.undecodables,
+            self.clock,
+            self.meter,
+            self._hear,
+            rearmed=lambda: None,
+        )
         self.processor = ShardProcessor(SHARD, (self.source,), PUBLIC_KEYS, "TRIM_HORIZON", neighbours)
         self.processor.initialize(SHARD, self.checkpoint)
 

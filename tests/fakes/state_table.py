@@ -7,6 +7,7 @@ import boto3
 
 from lockside.aws.retrying import Retrier
 from lockside.aws.tables import state_table
+from lockside.core.ownership import UNOWNED, Term
 from lockside.core.ports import Clock, Stop
 from lockside.core.telemetry import NoMeter
 from lockside.emulators.emulator import Emulator
@@ -40,6 +41,8 @@ def make_state_table(client: "DynamoDBClient") -> str:
     return name
 
 
-def make_checkpoints(client: "DynamoDBClient", table: str, clock: Clock, stop: Stop, epoch: int = 0) -> Checkpoints:
+def make_checkpoints(
+    client: "DynamoDBClient", table: str, clock: Clock, stop: Stop, term: Term = UNOWNED
+) -> Checkpoints:
     """Return the checkpoints of a state table."""
-    return Checkpoints(client, table, Retrier(stop, NoMeter()), clock, epoch)
+    return Checkpoints(client, table, Retrier(stop, NoMeter()), clock, term)

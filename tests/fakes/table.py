@@ -17,6 +17,7 @@ class FakeTable:
         """Start empty."""
         self.records: list[dict[str, Any]] = []
         self.reads = 0
+        self.refuse = False
         self._schema = schema
         self._clock = clock
         self._rows: dict[EntityKey, dict[str, Any]] = {}
@@ -37,9 +38,11 @@ class FakeTable:
             self._emit(keys, old, None, ttl=ttl)
 
     def read(self, source: Source, keys: Sequence[EntityKey]) -> Mapping[EntityKey, Image | None]:
-        """Read rows as they are now."""
+        """Read rows as they are now; none while it refuses."""
         del source
         self.reads += 1
+        if self.refuse:
+            return {}
         return {key: self._rows.get(key) for key in keys}
 
     def _emit(self, keys: Mapping[str, Any], old: Any, new: Any, *, ttl: bool = False) -> None:

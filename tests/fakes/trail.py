@@ -23,6 +23,8 @@ class KeptLog:
     head: LogHead
     previous: LogHead | None = None
     sealed: bool = False
+    lost: str | None = None
+    lost_before: str | None = None
     records: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -35,8 +37,11 @@ class MemoryTrail:
     fail: list[Exception] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
-    def open(self, shard: ShardRef, sources: tuple[Source, ...], start: StartMode) -> LogHead:
+    def open(
+        self, shard: ShardRef, sources: tuple[Source, ...], start: StartMode, since_ms: int | None = None
+    ) -> LogHead:
         """Return the head of the newest epoch, sealing logs that were opened for something else."""
+        del since_ms
         self._maybe_fail()
         with self._lock:
             return self._open(shard, sources, start)
@@ -58,6 +63,19 @@ class MemoryTrail:
             raise FencedError(f"audit log {head.log}: fenced at size {kept.head.size}")
         if head.size > kept.head.size:
             kept.head = head
+
+    def cut(self, log: str, after: int | None) -> LogHead:
+        """Seal a log for what the stream lost; one that was opened after this very loss and is empty stays."""
+        self._maybe_fail()
+        with self._lock:
+            kept, lost = self.logs[log], str(after)
+            if kept.previous is not None and kept.lost_before == lost and not kept.head.size and not kept.sealed:
+                return kept.previous
+            if kept.sealed and kept.lost is None:
+                raise FencedError(f"audit log {log}: sealed for another reason")
+            if not kept.sealed:
+                kept.sealed, kept.lost = True, lost
+            return kept.head
 
     def observe(self, record: ObserverRecord) -> bool:
         """Put an observer record once."""
@@ -86,16 +104,18 @@ class MemoryTrail:
     def _open(self, shard: ShardRef, sources: tuple[Source, ...], start: StartMode) -> LogHead:
         intent = (rfc8785.dumps(recipe_json(sources)), start)
         previous: LogHead | None = None
+        lost: str | None = None
         epoch = 0
         while True:
             epoch += 1
             log = f"{shard.origin}/{epoch}"
             last = previous.last_position if previous else None
-            kept = self.logs.setdefault(log, KeptLog(intent, LogHead(log, epoch, last_position=last), previous))
+            fresh = KeptLog(intent, LogHead(log, epoch, last_position=last), previous, lost_before=lost)
+            kept = self.logs.setdefault(log, fresh)
             if kept.intent == intent and not kept.sealed:
                 return kept.head
             kept.sealed = True
-            previous = kept.head
+            previous, lost = kept.head, kept.lost
 
     def _observe(self, record: ObserverRecord) -> bool:
         key = (record.pk, f"~{record.type}#{record.identity}")

@@ -59,6 +59,7 @@ class Rows:
     name: str = "rows"
     digest: str = ""
     default_sort: None = None
+    pulse: None = None
 
     def claims(self, key: EntityKey, image: Mapping[str, Any]) -> bool:
         """Claim both."""

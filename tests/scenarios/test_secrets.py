@@ -11,6 +11,8 @@ import pytest
 import structlog
 from botocore.exceptions import ClientError
 
+from lockside.aws.retrying import Retrier
+from lockside.aws.tables import state_table
 from lockside.core.change import ShardRef
 from lockside.core.decode import decode_record
 from lockside.core.entity import PUBLIC_KEYS, entity_key
@@ -26,12 +28,15 @@ from lockside.ops.metrics import PrometheusMeter
 from lockside.ops.trace import trace
 from lockside.reactions.lapses import LapseWatch
 from lockside.state.live_index import to_item
+from lockside.state.undecodable import Limits, UndecodableTable
 from tests.fakes.captures import CAPTURES, NAMES, read, secrets
-from tests.fakes.clock import FakeClock
+from tests.fakes.clock import FakeClock, FakeStop
+from tests.fakes.dynamodb import FakeDynamoDB
 from tests.fakes.live import MemoryLive
 from tests.fakes.sources import SHARD, source
 from tests.fakes.trail import MemoryTrail
 
+UNLIMITED = Limits(changes_max=1_000_000, bytes_max=2**40)
 LAYOUT_OF = {"tristanls": "tristanls", "dynamodb-session-flask": "session-web"}
 
 
@@ -103,7 +108,11 @@ def produced(name: str) -> str:
         stack.callback(structlog.reset_defaults)
         logs.configure("debug", "json", log)
         watch = LapseWatch({src.id: src}, PUBLIC_KEYS, AlwaysThere(records), trail, clock, meter, heard.extend)
-        neighbours = Neighbours(trail, live, watch, clock, meter, heard.extend, rearmed=lambda: None)
+        state = FakeDynamoDB(state_table("state").create)
+        store = UndecodableTable(
+            state.client, "state", PUBLIC_KEYS.seal, Retrier(FakeStop(clock), meter), lambda: bytes(12), UNLIMITED
+        )
+        neighbours = Neighbours(trail, live, watch, store, clock, meter, heard.extend, rearmed=lambda: None)
         processor = ShardProcessor(shard, (src,), PUBLIC_KEYS, "TRIM_HORIZON", neighbours)
         processor.initialize(shard, None)
         processor.process_records(records, caught_up=True)
@@ -115,6 +124,7 @@ def produced(name: str) -> str:
     items = [str(to_item(shard, entry, PUBLIC_KEYS, bytes(12))) for entry in all_entries(live, src, records)]
     bodies = [body.decode() for body in trail.all_bodies()]
     keys = [f"{pk} {sk}" for pk, sk in trail.items]
+    items += [repr(item) for item in state.items("state")]
     return "\n".join([*bodies, *keys, *items, json.dumps(heard), log.getvalue(), meter.render().decode(), *errors])
 
 

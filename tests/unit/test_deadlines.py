@@ -158,5 +158,5 @@ def test_heartbeats_do_not_grow_the_heap() -> None:
     book = Deadlines()
     for n in range(REBUILD_FROM * 20):
         book.observe("src", KEY, LOCK, RECIPE, later(FRESH, n))
-    assert len(book._heap) <= REBUILD_FROM + 1
+    assert len(book._queue.heap) <= REBUILD_FROM + 1
     assert len(book.due(later(FRESH, 10**6), caught_up=True, limit=9)) == 1

@@ -359,3 +359,34 @@ def test_a_row_that_could_not_be_read_is_read_again_soon() -> None:
     shard.table.refuse = False
     shard.pass_time(TEST_AGAIN_MS / 1000)
     assert ("lock.expired", "alpha") in shard.events()
+
+
+def test_a_lapse_held_back_while_behind_is_tested_as_soon_as_the_stream_is_caught_up() -> None:
+    """Not a whole lease after receipt: the creation time tells of it, and nothing more can come that renews it."""
+    shard = rig()
+    shard.table.put(JOB, pydynlock("alpha", "v1", lease="600"))
+    shard.clock.advance(700)
+    shard.processor.process_records(shard.unread(), caught_up=False)
+    shard.processor.tick()
+    assert ("lock.expired", "alpha") not in shard.events()
+    shard.processor.process_records([], caught_up=True)
+    at_ms = shard.processor.next_deadline()
+    assert at_ms is not None
+    assert at_ms <= shard.clock.now().mono_ms
+    shard.processor.tick()
+    assert ("lock.expired", "alpha") in shard.events()
+
+
+def test_a_renewal_that_comes_while_behind_replaces_what_was_held_back() -> None:
+    """Only the last change counts once the stream is caught up."""
+    shard = rig()
+    shard.table.put(JOB, pydynlock("alpha", "v1", lease="600"))
+    shard.clock.advance(700)
+    shard.processor.process_records(shard.unread(), caught_up=False)
+    shard.processor.tick()
+    shard.table.put(JOB, pydynlock("alpha", "v2", lease="600"))
+    shard.processor.process_records(shard.table.records[1:], caught_up=True)
+    shard.processor.tick()
+    assert shard.table.reads == 0
+    shard.pass_time(601)
+    assert ("lock.expired", "alpha") in shard.events()

@@ -5,6 +5,7 @@ LocksideError
 │   ├── ConfigError       the settings do not hold together
 │   ├── LayoutError       a layout is unknown or badly written
 │   └── SetupError        a table, a stream, credentials or an endpoint is not as the worker needs it
+│       └── UndecodableLimitError  a shard holds as many undecodable changes as it may
 ├── NotFoundOutError      the answer could not be found out (exit 3)
 ├── WireFaultError        one stream record cannot be understood; carries a reason code and never its contents
 ├── FaultyPageError       a page held a record without a usable sequence number; nothing on it may be passed over
@@ -32,6 +33,15 @@ class LayoutError(UsageError):
 
 class SetupError(UsageError):
     """A table, a stream, credentials or an endpoint is not as the worker needs it."""
+
+
+class UndecodableLimitError(SetupError):
+    """A shard holds as many undecodable changes as it may; `position` is the first that did not fit."""
+
+    def __init__(self, message: str, position: int) -> None:
+        """Keep the position beside the message."""
+        super().__init__(message)
+        self.position = position
 
 
 class NotFoundOutError(LocksideError):

@@ -85,6 +85,8 @@ class AwsSettings(Section):
     max_connections: int = Field(default=32, ge=1, le=1024)
     connect_timeout_seconds: float = Field(default=3.0, gt=0, le=60)
     read_timeout_seconds: float = Field(default=15.0, gt=0, le=120)
+    fast_parse: bool = True
+    fast_write: bool = True
 
 
 class AuditSettings(Section):
@@ -100,6 +102,7 @@ class StateSettings(Section):
     """Where the worker keeps what it must remember."""
 
     table: TableName = "lockside-state"
+    batched: bool = True
 
 
 class KeysSettings(Section):
@@ -118,6 +121,11 @@ class EngineSettings(Section):
     checkpoint_interval_seconds: float = Field(default=5.0, ge=0, le=3_600)
     page_limit: int = Field(default=1_000, ge=1, le=1_000)
     shard_listing_seconds: float = Field(default=30.0, gt=0, le=3_600)
+    threads: int = Field(default=8, ge=1, le=256)
+    in_flight_bytes: int = Field(default=8_388_608, ge=1_048_576, le=1_073_741_824)
+    owner_lease_seconds: float = Field(default=9.0, ge=0.5, le=60)
+    undecodable_max: int = Field(default=100, ge=0, le=10_000)
+    undecodable_bytes_max: int = Field(default=10_485_760, ge=1_048_576, le=1_073_741_824)
 
     @field_validator("idle_max_ms", mode="after")
     @classmethod
@@ -142,6 +150,7 @@ class OpsSettings(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "pretty"] = "auto"
     shutdown_seconds: float = Field(default=20.0, gt=0, le=600)
+    status_seconds: float = Field(default=5.0, ge=0.1, le=300)
 
 
 class SourceSettings(Section):
@@ -155,6 +164,7 @@ class SourceSettings(Section):
     principal: tuple[str, ...] = ()
     lease_ms: int | None = Field(default=None, ge=1, le=31 * 86_400_000)
     start: StartMode | None = None
+    on_gap: Literal["continue", "halt"] = "continue"
 
 
 class Settings(BaseSettings):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from types_boto3_dynamodb import DynamoDBClient
 
+    from lockside.core.gap import OnGap
     from lockside.core.ports import StartMode
     from lockside.settings import RecipeSettings, Settings, SourceSettings
 
@@ -58,6 +59,7 @@ class Stream:
     arn: str
     start: "StartMode"
     sources: tuple[Source, ...]
+    on_gap: "OnGap" = "continue"
 
 
 def describe(client: "DynamoDBClient", name: str, setting: str) -> Table:
@@ -198,4 +200,7 @@ def _stream(table: Table, members: "Iterable[tuple[SourceSettings, Source]]", se
             f'source.start: the sources on table "{table.name}" share one stream and must start alike, not at '
             + " and ".join(sorted(starts))
         )
-    return Stream(table.name, cast("str", table.stream_arn), starts.pop(), tuple(source for _, source in listed))
+    # They share the stream's gaps too: the stricter wish counts.
+    on_gap: OnGap = "halt" if any(source.on_gap == "halt" for source, _ in listed) else "continue"
+    arn = cast("str", table.stream_arn)
+    return Stream(table.name, arn, starts.pop(), tuple(source for _, source in listed), on_gap)

@@ -45,6 +45,7 @@ class DeadlineTimer:
         self._failed = failed
         self._timed: dict[object, Timed] = {}
         self._wake = threading.Condition()
+        self._testing = threading.Lock()
         self._rearmed = False
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
@@ -65,6 +66,12 @@ class DeadlineTimer:
             self._rearmed = True
             self._wake.notify()
 
+    def test_due(self) -> None:
+        """Test in the caller's thread what is due by now, shard by shard, until nothing is."""
+        for timed in self._all():
+            while self._test(timed):
+                pass
+
     def stop(self, timeout_seconds: float) -> None:
         """Stop watching; wait for a running test within a bound."""
         with self._wake:
@@ -78,9 +85,8 @@ class DeadlineTimer:
             while self._sleep():
                 self._loops.beat_here()
                 for timed in self._all():
-                    at_ms = timed.next_deadline()
-                    if at_ms is not None and at_ms <= self._clock.now().mono_ms:
-                        timed.tick()
+                    self._loops.beat_here()
+                    self._test(timed)
             self._loops.forget_here()
         except StoppedError:
             return
@@ -88,6 +94,15 @@ class DeadlineTimer:
             LOG.exception("deadline_timer_failed")
             self._failed(error)
             raise
+
+    def _test(self, timed: Timed) -> bool:
+        """Test a shard's deadlines if one is due; one thread at a time, so that none is tested twice."""
+        with self._testing:
+            at_ms = timed.next_deadline()
+            if at_ms is None or at_ms > self._clock.now().mono_ms:
+                return False
+            timed.tick()
+            return True
 
     def _sleep(self) -> bool:
         """Sleep until the next deadline, or until one moves; False when it is time to stop."""

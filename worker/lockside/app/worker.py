@@ -16,30 +16,36 @@ from ulid import ULID
 
 from lockside import __version__
 from lockside.app import sources
+from lockside.app.owner import Owner, ownership_of
+from lockside.app.reporter import Facts, Reporter, StatusRows
 from lockside.app.sources import Stream
 from lockside.app.timer import DeadlineTimer
 from lockside.audit.items import Retention
 from lockside.audit.table import AuditTable
 from lockside.audit.write import AuditTrail
-from lockside.aws.clients import Clients, connect
-from lockside.aws.retrying import Retrier, error_code
+from lockside.aws.clients import ATTEMPTS_MAX, Clients, connect
+from lockside.aws.retrying import WAIT_MAX_SECONDS, Retrier, error_code, verdict
 from lockside.core import observer, telemetry
 from lockside.core.change import ShardRef
 from lockside.core.entity import Keys
 from lockside.core.event import ObserverType
+from lockside.core.failures import Verdict
+from lockside.core.ownership import Term
 from lockside.core.ports import Announce, Clock, Processor
 from lockside.core.recipe import recipe_digest, recipe_json
+from lockside.core.status import ShardView
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.pace import Idle
 from lockside.engines.embedded.plan import CheckpointPolicy, StreamPlan
 from lockside.engines.embedded.plan import Settings as Pace
-from lockside.engines.embedded.reader import Services
+from lockside.engines.embedded.services import Services
+from lockside.engines.embedded.tables import FollowedTables
 from lockside.engines.processor import Neighbours, ShardProcessor
-from lockside.errors import StoppedError, UsageError
-from lockside.ops import logs
+from lockside.errors import FencedError, SetupError, StoppedError, UsageError
+from lockside.ops import garbage, logs
 from lockside.ops.clock import SystemClock
 from lockside.ops.health import HealthServer, Pages
-from lockside.ops.heartbeat import Heartbeats
+from lockside.ops.heartbeat import SILENCE_MAX_MS, Heartbeats
 from lockside.ops.metrics import PrometheusMeter
 from lockside.ops.shutdown import Shutdown
 from lockside.reactions.lapses import LapseWatch
@@ -48,6 +54,10 @@ from lockside.settings import Settings
 from lockside.state import keys_file
 from lockside.state.checkpoints import Checkpoints
 from lockside.state.live_index import NONCE_BYTES, LiveTable
+from lockside.state.live_statements import Statements
+from lockside.state.status import StatusTable
+from lockside.state.streams import Streams as StreamRows
+from lockside.state.undecodable import Limits, UndecodableTable
 
 LOG = structlog.get_logger(__name__)
 
@@ -61,7 +71,7 @@ DRAIN_SHARE: Final = 0.8
 """Of the time for shutdown, what the engine may take for its last batches; the rest is for what follows it."""
 
 UNREADY_SECONDS: Final = 300.0
-"""A change unwritten for so long makes the worker unready; the stream forgets it after 24 hours."""
+"""A change unwritten, or a shard not read, for so long makes the worker unready; the stream forgets after 24 hours."""
 
 
 def quiet(_events: Sequence[Mapping[str, Any]]) -> None:
@@ -86,43 +96,53 @@ class Worker:
         self.meter = PrometheusMeter()
         self._settings = settings
         self._keys = keys
+        self._clients = clients
         self._streams = {stream.arn: stream for stream in streams}
+        self._by_table = {stream.table: stream for stream in streams}
         self._stop = stop
         self._clock = clock
         self._failure: BaseException | None = None
-        self._heartbeats = Heartbeats(clock)
+        self._heartbeats = Heartbeats(clock, silence_max_ms(settings))
         self._processors: dict[ShardRef, ShardProcessor] = {}
         self._run_id = str(ULID.from_bytes(os.urandom(16)))
-        retrier = Retrier(stop, self.meter, self._heartbeats.wait_here)
+        retrier = self._retrier = Retrier(stop, self.meter, self._heartbeats.wait_here)
+        self._tables = FollowedTables(clients.dynamodb, StreamRows(clients.dynamodb, settings.state.table, retrier))
         retention = Retention(settings.audit.retention_days or None)
         self._trail = AuditTrail(AuditTable(clients.writer, settings.audit.table, retrier), clock, retention)
         self._pool = ThreadPoolExecutor(LIVE_WRITERS_MAX, thread_name_prefix="live-index")
         live = LiveTable(
-            clients.dynamodb, settings.state.table, keys, retrier, self._pool, lambda: os.urandom(NONCE_BYTES)
+            clients.dynamodb,
+            settings.state.table,
+            keys,
+            retrier,
+            self._pool,
+            lambda: os.urandom(NONCE_BYTES),
+            Statements(clients.dynamodb, settings.state.table) if settings.state.batched else None,
         )
         lapses = LapseWatch(
             sources={source.id: source for stream in streams for source in stream.sources},
             keys=keys,
-            reader=BatchRowReader(clients.dynamodb, retrier),
+            reader=BatchRowReader(clients.dynamodb),
             trail=self._trail,
             clock=clock,
             meter=self.meter,
             announce=announce,
         )
         self._timer = DeadlineTimer(clock, self._heartbeats, self._failed)
+        undecodables = UndecodableTable(
+            clients.dynamodb,
+            settings.state.table,
+            keys.seal,
+            retrier,
+            lambda: os.urandom(NONCE_BYTES),
+            Limits(settings.engine.undecodable_max, settings.engine.undecodable_bytes_max),
+        )
         self._neighbours = Neighbours(
-            self._trail, live, lapses, clock, self.meter, announce, rearmed=self._timer.rearmed
+            self._trail, live, lapses, undecodables, clock, self.meter, announce, rearmed=self._timer.rearmed
         )
-        services = Services(
-            streams=clients.streams,
-            checkpoints=Checkpoints(clients.dynamodb, settings.state.table, retrier, clock),
-            clock=clock,
-            meter=self.meter,
-            jitter=random.random,
-            settings=pace_of(settings),
-            loops=self._heartbeats,
-        )
-        self._engine = EmbeddedEngine([plan_of(stream) for stream in streams], self._processor, services)
+        self._engine: EmbeddedEngine | None = None
+        ownership = ownership_of(settings, clients.prompt, clock, self._run_id, self._highest_epoch)
+        self._owner = Owner(ownership, clock, self._heartbeats, self.meter, self._failed)
 
     @classmethod
     def connected(
@@ -140,23 +160,42 @@ class Worker:
         return cls(settings, clients, keys, streams, stop=stop, clock=clock or SystemClock(), announce=announce)
 
     def run(self, *, once: bool = False) -> None:
-        """Consume until stopped, or with `once` until the streams are drained. Raises what stopped the worker."""
+        """Stand by until the application is ours; then consume until stopped, or with `once` until all is drained.
+
+        Raises what stopped the worker.
+        """
         self._tell_start()
+        try:
+            term = self._owner.acquire(self._stop, once=once)
+        except StoppedError:
+            LOG.info("stopped_before_start")
+            return
+        try:
+            self._run(term, once=once)
+        finally:
+            self._owner.release()
+
+    def _run(self, term: Term, *, once: bool) -> None:
+        engine = self._engine = self._make_engine(term)
+        reporter = self._make_reporter(engine, term)
         self._timer.start()
         try:
             self._observe("worker.started", {"version": __version__, "once": once})
+            reporter.start()
             if once:
-                self._engine.run_once(self._stop)
+                engine.run_once(self._stop, self._timer.test_due)
             else:
-                self._engine.run(self._stop)
+                engine.run(self._stop)
         except StoppedError:
             LOG.info("stopped_before_start")
         finally:
             # Also when the engine raised: whatever still waits for AWS in another thread must come to its end.
             self._stop.set()
             self._timer.stop(self._settings.ops.shutdown_seconds)
+            reporter.stop()
         if self._failure is not None:
             raise self._failure
+        reporter.report_last()
         try:
             self._observe("worker.stopped", {"version": __version__})
         except StoppedError:
@@ -174,10 +213,10 @@ class Worker:
 
     def ready(self) -> list[str]:
         """Say why the worker does not do its whole job; nothing if it does."""
-        reasons = [
-            f"table {shard.table}, shard {shard.shard_id}: halted ({type(error).__name__})"
-            for shard, error in self._engine.halted().items()
-        ]
+        reasons = self._owner.unready()
+        if self._engine is None:
+            return reasons
+        reasons += self._engine.unread(UNREADY_SECONDS)
         for processor in list(self._processors.values()):
             seconds = self._unwritten_seconds(processor)
             if seconds > UNREADY_SECONDS:
@@ -193,20 +232,60 @@ class Worker:
             shard = processor.shard
             seconds = self._unwritten_seconds(processor)
             self.meter.gauge("oldest_unwritten_seconds", seconds, table=shard.table, shard=shard.shard_id)
-            if processor.done and self._processors.pop(shard, None) is not None:
-                self.meter.forget(table=shard.table, shard=shard.shard_id)
+        self._forget_done()
         self.meter.gauge("live_deadlines", float(self.deadlines_armed()))
 
     def deadlines_armed(self) -> int:
         """Count the deadlines armed in all shards."""
         return sum(processor.deadlines_armed() for processor in list(self._processors.values()))
 
+    def _highest_epoch(self) -> int:
+        checkpoints = Checkpoints(self._clients.dynamodb, self._settings.state.table, self._retrier, self._clock)
+        # Also of streams whose place was taken: they may not be drained yet.
+        known = {stream.arn for arn in self._streams for stream in self._tables.known(arn)}
+        return max((checkpoints.highest_epoch(arn) for arn in {*self._streams, *known}), default=0)
+
+    def _make_engine(self, term: Term) -> EmbeddedEngine:
+        """Join the engine, once there is a term that its checkpoints can be conditional on."""
+        clients, settings = self._clients, self._settings
+        services = Services(
+            streams=clients.streams,
+            checkpoints=Checkpoints(clients.dynamodb, settings.state.table, self._retrier, self._clock, term),
+            clock=self._clock,
+            meter=self.meter,
+            jitter=random.random,
+            settings=pace_of(settings),
+            loops=self._heartbeats,
+            tables=self._tables,
+        )
+        return EmbeddedEngine([plan_of(stream) for stream in self._streams.values()], self._processor, services)
+
+    def _make_reporter(self, engine: EmbeddedEngine, term: Term) -> Reporter:
+        settings, seconds = self._settings, self._settings.ops.status_seconds
+        rows = StatusRows(StatusTable(self._clients.prompt, settings.state.table, settings.application), seconds)
+        streams = {stream.table: stream for stream in self._streams.values()}
+        facts = Facts(streams, self._run_id, term.epoch, engine.halted, self._trail.in_force)
+        return Reporter(rows, facts, self._views, self._clock, seconds)
+
+    def _views(self) -> Mapping[ShardRef, ShardView]:
+        """Look at every shard but those that ended with nothing left to watch; after the run, at how it left them."""
+        views = [(shard, processor.view(), processor.done) for shard, processor in list(self._processors.items())]
+        return {shard: view for shard, view, done in views if not (done and view.state == "ended")}
+
     def _processor(self, shard: ShardRef) -> Processor:
-        stream = self._streams[shard.stream_arn]
+        self._forget_done()
+        # By table: a stream that takes another's place has the same sources.
+        stream = self._by_table[shard.table]
         processor = ShardProcessor(shard, stream.sources, self._keys, stream.start, self._neighbours)
         self._processors[shard] = processor
         self._timer.add(shard, processor)
         return processor
+
+    def _forget_done(self) -> None:
+        """Let go of shards with nothing left to watch: they come and go for as long as the worker runs."""
+        for shard, processor in list(self._processors.items()):
+            if processor.done and self._processors.pop(shard, None) is not None:
+                self.meter.forget(table=shard.table, shard=shard.shard_id)
 
     def _unwritten_seconds(self, processor: ShardProcessor) -> float:
         since_ms = processor.unwritten_since_ms
@@ -248,6 +327,7 @@ def run(settings: Settings, *, once: bool = False) -> int:
         stack.enter_context(Shutdown(stop, settings.ops.shutdown_seconds).handlers())
         worker = Worker.connected(settings, stop=stop)
         stack.callback(worker.close)
+        garbage.calm()
         if settings.ops.listen:
             worker.meter.refresh_with(worker.refresh)
             pages = Pages(live=worker.live, ready=worker.ready, metrics=worker.meter.render)
@@ -257,16 +337,37 @@ def run(settings: Settings, *, once: bool = False) -> int:
             worker.run(once=once)
         except UsageError:
             raise
+        except FencedError as error:
+            # Its text is our own and tells who must do what: a traceback would only hide it.
+            LOG.error("fenced", **{telemetry.REASON: str(error)})  # noqa: TRY400
+            return EXIT_UNEXPECTED
         except Exception as error:
+            if verdict(error) is Verdict.NOT_FOUND:
+                raise own_table_gone(settings) from error
             LOG.exception("worker_stopped", **{telemetry.ERROR: error_code(error)})
             return EXIT_UNEXPECTED
     LOG.info("stopped")
     return EXIT_GOOD
 
 
+def own_table_gone(settings: Settings) -> SetupError:
+    """Say what to do when a table of ours is gone: a watched one, or its stream, never ends the worker in this way."""
+    return SetupError(
+        f'audit.table = "{settings.audit.table}" or state.table = "{settings.state.table}": deleted while the worker '
+        "ran, which has stopped; restore it from a backup, or let `lockside init` make an empty one, and start again"
+    )
+
+
 def plan_of(stream: Stream) -> StreamPlan:
     """Tell the engine of a stream."""
-    return StreamPlan(stream.table, stream.arn, stream.start, stream.sources[0].recipe.precision_ms)
+    return StreamPlan(stream.table, stream.arn, stream.start, stream.sources[0].recipe.precision_ms, stream.on_gap)
+
+
+def silence_max_ms(settings: Settings) -> int:
+    """Return how long a turning loop may be silent: one wait, then two calls (iterator, page) that nobody answers."""
+    call_seconds = ATTEMPTS_MAX * (settings.aws.connect_timeout_seconds + settings.aws.read_timeout_seconds)
+    longest_seconds = max(WAIT_MAX_SECONDS, settings.engine.idle_max_ms / 1000) + 2 * call_seconds
+    return max(SILENCE_MAX_MS, round(longest_seconds * 1000))
 
 
 def pace_of(settings: Settings) -> Pace:
@@ -278,4 +379,6 @@ def pace_of(settings: Settings) -> Pace:
         page_records=engine.page_limit,
         discovery_interval_seconds=engine.shard_listing_seconds,
         shutdown_seconds=settings.ops.shutdown_seconds * DRAIN_SHARE,
+        threads=engine.threads,
+        in_flight_bytes=engine.in_flight_bytes,
     )

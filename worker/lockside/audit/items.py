@@ -29,6 +29,7 @@ FRONTIER: Final = "frontier"
 LAST: Final = "last"
 RUNNING_MAX: Final = "max"
 SEALED: Final = "sealed"
+LOST: Final = "lost"
 EPOCH: Final = "epoch"
 
 OBSERVER_PREFIX: Final = "~"

@@ -12,10 +12,11 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from lockside.audit import items
-from lockside.audit.genesis import Genesis, Intent, intends
+from lockside.audit.genesis import PREVIOUS, Genesis, InForce, Intent, intends
 from lockside.audit.table import AuditTable
 from lockside.aws.retrying import verdict
 from lockside.aws.tables import PK, SK
+from lockside.core.change import padded
 from lockside.core.failures import Verdict
 from lockside.core.log import LogHead
 from lockside.errors import FencedError, SetupError
@@ -24,12 +25,25 @@ EPOCHS_MAX: Final = 1000
 """A shard lives for hours and gets an epoch per change of settings; more means that two workers fight over it."""
 
 
+FROM_THE_BEGINNING: Final = "-"
+"""Stands for the position of a shard that nothing was consumed of."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredHead:
-    """A head as it is stored, and whether its log is sealed."""
+    """A head as it is stored, and whether its log is sealed; `lost` as in genesis, where that is why."""
 
     head: LogHead
     sealed: bool
+    lost: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A log to write to, and what its records are made by."""
+
+    head: LogHead
+    in_force: InForce
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +52,24 @@ class Logs:
 
     table: AuditTable
 
-    def open(self, origin: str, intent: Intent) -> LogHead:
-        """Return the head of the shard's newest log, after sealing one that was made with another intent."""
+    def open(self, origin: str, intent: Intent, now_ms: int, since_ms: int | None = None) -> Opened:
+        """Return the shard's newest log, after sealing one that was made with another intent."""
         previous: LogHead | None = None
+        lost: str | None = None
         for epoch in range(1, EPOCHS_MAX + 1):
             log = f"{origin}/{epoch}"
-            same_intent, stored = self.ensure(Genesis(log, intent, previous), epoch)
-            if same_intent and not stored.sealed:
-                return stored.head
-            previous = stored.head if stored.sealed else self.seal(log)
+            genesis, stored = self.ensure(Genesis(log, intent, now_ms, previous, lost, since_ms), epoch)
+            if intends(genesis, intent) and not stored.sealed:
+                return Opened(stored.head, InForce.of(genesis))
+            sealed = stored if stored.sealed else self.seal(log)
+            previous, lost = sealed.head, sealed.lost
         raise SetupError(
             f"audit log {origin}: it has {EPOCHS_MAX} epochs, so workers with different settings keep sealing each "
             "other's logs. Run all workers of this application with the same configuration and version."
         )
 
-    def ensure(self, wanted: Genesis, epoch: int) -> tuple[bool, StoredHead]:
-        """Make genesis and head of a log where there are none; tell whether the stored genesis intends the same."""
+    def ensure(self, wanted: Genesis, epoch: int) -> tuple[Mapping[str, Any], StoredHead]:
+        """Make genesis and head of a log where there are none; return what is stored, perhaps by another worker."""
         genesis = self.read(items.genesis_key(wanted.log))
         if genesis is None:
             self._create(wanted.item())
@@ -62,7 +78,7 @@ class Logs:
         if stored is None:
             self._create(items.head_item(wanted.first_head(epoch)))
             stored = self._stored(wanted.log)
-        return intends(genesis, wanted.intent), stored
+        return genesis, stored
 
     def head(self, log: str) -> StoredHead | None:
         """Read a head, consistently."""
@@ -90,20 +106,41 @@ class Logs:
                 "run one version with one configuration, then `lockside verify`"
             )
 
-    def seal(self, log: str) -> LogHead:
+    def cut(self, log: str, after: int | None) -> LogHead:
+        """Seal a log because the stream lost what follows `after`; return the final head.
+
+        The seal says why, and so does the genesis that follows it: a second attempt at the same loss finds the log that
+        was opened after it, still empty, and returns the head that was sealed then.
+        Raises FencedError for a log that was sealed for another reason.
+        """
+        lost = FROM_THE_BEGINNING if after is None else padded(after)
+        genesis, stored = self._present(items.genesis_key(log)), self._stored(log)
+        if genesis.get(items.LOST, {}).get("S") == lost and stored.head.size == 0 and not stored.sealed:
+            return self._stored(genesis[PREVIOUS]["M"]["log"]["S"]).head
+        sealed = self.seal(log, lost)
+        if sealed.lost is None:
+            raise FencedError(
+                f"audit log {log}: sealed by a worker with other settings while this one found that the stream lost "
+                "changes; start the worker again"
+            )
+        return sealed.head
+
+    def seal(self, log: str, lost: str | None = None) -> StoredHead:
         """Seal a log and return its final head. Whatever is written to the log afterwards lies beyond that size."""
+        names = {"#pk": PK, "#sealed": items.SEALED, **({} if lost is None else {"#lost": items.LOST})}
+        values: dict[str, Any] = {":true": {"BOOL": True}, **({} if lost is None else {":lost": {"S": lost}})}
         self._conditional(
             "seal_log",
             lambda: self.table.client.update_item(
                 TableName=self.table.name,
                 Key=items.head_key(log),
-                UpdateExpression="SET #sealed = :true",
+                UpdateExpression="SET #sealed = :true" + ("" if lost is None else ", #lost = :lost"),
                 ConditionExpression="attribute_exists(#pk) AND attribute_not_exists(#sealed)",
-                ExpressionAttributeNames={"#pk": PK, "#sealed": items.SEALED},
-                ExpressionAttributeValues={":true": {"BOOL": True}},
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues=values,
             ),
         )
-        return self._stored(log).head
+        return self._stored(log)
 
     def catalogue(self, item: dict[str, Any]) -> None:
         """Put an item of the catalogue. Plain: equal items are put by everyone."""
@@ -170,4 +207,4 @@ def head_update(table: str, head: LogHead, condition: str, values: Mapping[str, 
 
 
 def _stored_head(log: str, item: Mapping[str, Any]) -> StoredHead:
-    return StoredHead(items.read_head(log, item), items.SEALED in item)
+    return StoredHead(items.read_head(log, item), items.SEALED in item, item.get(items.LOST, {}).get("S"))

@@ -12,22 +12,26 @@ from threading import Lock
 from typing import Any, Final
 from uuid import uuid4
 
+import structlog
 from botocore.exceptions import ClientError
 
 from lockside.audit import items
-from lockside.audit.genesis import OBSERVED, Genesis, Intent
+from lockside.audit.genesis import OBSERVED, Genesis, InForce, Intent
 from lockside.audit.items import Retention
-from lockside.audit.log import Logs, head_update
+from lockside.audit.log import Logs, Opened, head_update
 from lockside.audit.table import AuditTable
 from lockside.aws.retrying import AgainError, verdict
 from lockside.aws.tables import PK, SK
-from lockside.core import merkle
+from lockside.core import merkle, telemetry
 from lockside.core.change import ShardRef
 from lockside.core.failures import Verdict
 from lockside.core.log import LogHead, Placed
 from lockside.core.ports import Clock, ObserverRecord, StartMode
 from lockside.core.recipe import Source
+from lockside.core.records import rfc3339
 from lockside.errors import FencedError
+
+LOG = structlog.get_logger(__name__)
 
 BATCH_ITEMS_MAX: Final = 25
 """BatchWriteItem's limit. Its 16 MB cannot be reached: 25 records of 64 KiB are a tenth of that."""
@@ -37,6 +41,9 @@ WRITERS_MAX: Final = 4
 
 CATALOGUED_MAX: Final = 4096
 """Items of the catalogue remembered as put; forgetting one costs a put."""
+
+OPENED_MAX: Final = 4096
+"""Logs whose recipe is remembered: more than a process reads shards at a time."""
 
 TRANSACTION_RECORDS_MAX: Final = 50
 """Of 100 actions and 4 MB that TransactWriteItems takes, one is the head's; a record is at most 64 KiB."""
@@ -70,7 +77,7 @@ class AuditTrail:
     ) -> None:
         """Keep what it works with; nothing is called and no thread started.
 
-        The clock only says under which day a log is listed for those who follow the trail.
+        The clock only says under which day a log is listed for those who follow the trail, and when it was begun.
         """
         self._table = table
         self._clock = clock
@@ -80,10 +87,22 @@ class AuditTrail:
         self._writers = ThreadPoolExecutor(WRITERS_MAX, thread_name_prefix="audit-write")
         self._catalogued: dict[tuple[str, str], None] = {}
         self._catalogue_lock = Lock()
+        self._in_force: dict[str, InForce] = {}
 
-    def open(self, shard: ShardRef, sources: tuple[Source, ...], start: StartMode) -> LogHead:
+    def open(
+        self, shard: ShardRef, sources: tuple[Source, ...], start: StartMode, since_ms: int | None = None
+    ) -> LogHead:
         """Return the head of the shard's log, made if there is none; see `Logs.open` for other recipes."""
-        return self._logs.open(shard.origin, Intent.of(sources, start))
+        opened = self._logs.open(shard.origin, Intent.of(sources, start), self._clock.now().wall_ms, since_ms)
+        self._in_force[opened.head.log] = opened.in_force
+        while len(self._in_force) > OPENED_MAX:
+            del self._in_force[next(iter(self._in_force))]
+        _tell_recipe(shard, opened)
+        return opened.head
+
+    def in_force(self, log: str) -> InForce | None:
+        """Return the recipe of a log that was opened here; None for one that was opened too long ago."""
+        return self._in_force.get(log)
 
     def write(self, records: Sequence[Placed]) -> None:
         """Put change records, several batches at once; returns when all are acknowledged."""
@@ -102,6 +121,10 @@ class AuditTrail:
     def write_head(self, head: LogHead) -> None:
         """Move the head forward; see `Logs.advance`."""
         self._logs.advance(head)
+
+    def cut(self, log: str, after: int | None) -> LogHead:
+        """Seal a log for what the stream lost; see `Logs.cut`."""
+        return self._logs.cut(log, after)
 
     def observe(self, record: ObserverRecord) -> bool:
         """Put an observer record once, with its log's head; False if its identity was there already."""
@@ -185,7 +208,7 @@ class AuditTrail:
     def _observer_head(self, log: str) -> LogHead:
         stored = self._logs.head(log)
         if stored is None:
-            _, stored = self._logs.ensure(Genesis(log, OBSERVED), epoch=1)
+            _, stored = self._logs.ensure(Genesis(log, OBSERVED, self._clock.now().wall_ms), epoch=1)
         if stored.sealed:
             raise FencedError(f"audit log {log}: sealed, so nothing can be observed in it; observer logs stay open")
         return stored.head
@@ -238,6 +261,22 @@ class AuditTrail:
             self._catalogued[listed] = None
             while len(self._catalogued) > CATALOGUED_MAX:
                 del self._catalogued[next(iter(self._catalogued))]
+
+
+def _tell_recipe(shard: ShardRef, opened: Opened) -> None:
+    since_ms = opened.in_force.since_ms
+    LOG.info(
+        "log_opened",
+        epoch=opened.head.epoch,
+        start=opened.in_force.start,
+        since=None if since_ms is None else rfc3339(since_ms),
+        **{
+            telemetry.TABLE: shard.table,
+            telemetry.SHARD: shard.shard_id,
+            telemetry.RECIPE: opened.in_force.recipe,
+            telemetry.COUNT: opened.head.size,
+        },
+    )
 
 
 def _distinct(puts: Iterable[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:

@@ -10,6 +10,7 @@ from lockside.core.failures import Verdict
 from lockside.errors import LocksideError, NotFoundOutError, SetupError
 
 if TYPE_CHECKING:
+    from botocore.config import Config
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_dynamodbstreams import DynamoDBStreamsClient
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 ATTEMPTS_MAX: Final = 2
 """botocore's own attempts: few, as what lasts longer is retried by us, with shutdown, metrics and a log line."""
+
+PROMPT_SECONDS_MAX: Final = 2.0
+"""How long the prompt client waits for an answer: less than a third of the owner's lease, as one late answer must not
+lose it."""
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
 DATE_STEP_MS: Final = 1_000
@@ -29,12 +34,14 @@ class Clients:
     """Clients are safe to share between threads.
 
     `writer` does not validate parameters: it puts what was checked before, and validation is half a batch's CPU.
+    `prompt` gives up early and tries once, for what is soon tried anew anyway: a lease, a status.
     `endpoint` names for people what is spoken to.
     """
 
     dynamodb: "DynamoDBClient"
     streams: "DynamoDBStreamsClient"
     writer: "DynamoDBClient"
+    prompt: "DynamoDBClient"
     endpoint: str
 
 
@@ -46,6 +53,9 @@ def connect(settings: "AwsSettings") -> Clients:
     import boto3
     from botocore import exceptions as aws
     from botocore.config import Config
+    from botocore.session import get_session
+
+    from lockside.aws import fast_parse, fast_write
 
     config = Config(
         connect_timeout=settings.connect_timeout_seconds,
@@ -56,7 +66,13 @@ def connect(settings: "AwsSettings") -> Clients:
     )
     common: dict[str, Any] = {"endpoint_url": settings.endpoint_url or None}
     try:
-        session = boto3.Session(region_name=settings.region or None, profile_name=settings.profile or None)
+        core = get_session()
+        parsers = fast_parse.FastParserFactory()
+        if settings.fast_parse:
+            core.register_component(fast_parse.COMPONENT, parsers)
+        session = boto3.Session(
+            botocore_session=core, region_name=settings.region or None, profile_name=settings.profile or None
+        )
         # Asked for now: botocore itself would only notice at the first call, from whatever thread makes it.
         if session.get_credentials() is None:
             raise aws.NoCredentialsError
@@ -64,9 +80,24 @@ def connect(settings: "AwsSettings") -> Clients:
         streams = session.client("dynamodbstreams", config=config, **common)
         unchecked = config.merge(Config(parameter_validation=False))
         writer = session.client("dynamodb", config=unchecked, **common)
+        prompt = session.client("dynamodb", config=config.merge(_prompt(settings)), **common)
     except (aws.BotoCoreError, ValueError) as error:
         raise refusal(error, settings.endpoint_url) from error
-    return Clients(dynamodb, streams, writer, dynamodb.meta.endpoint_url)
+    if settings.fast_parse:
+        fast_parse.prove(parsers, streams)
+    if settings.fast_write:
+        fast_write.install(writer)
+    return Clients(dynamodb, streams, writer, prompt, dynamodb.meta.endpoint_url)
+
+
+def _prompt(settings: "AwsSettings") -> "Config":
+    from botocore.config import Config
+
+    return Config(
+        connect_timeout=min(PROMPT_SECONDS_MAX, settings.connect_timeout_seconds),
+        read_timeout=min(PROMPT_SECONDS_MAX, settings.read_timeout_seconds),
+        retries={"mode": "standard", "total_max_attempts": 1},
+    )
 
 
 def refusal(error: Exception, endpoint: str) -> LocksideError:

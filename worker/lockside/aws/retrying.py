@@ -28,14 +28,18 @@ WAIT_MAX_SECONDS: Final = 20.0
 LOUD_AFTER_ATTEMPTS: Final = 5
 PASSING: Final = frozenset({Verdict.RETRY, Verdict.THROTTLED, Verdict.DENIED})
 
-NO_ANSWER: Final = (
-    aws.EndpointConnectionError,
-    aws.ConnectionClosedError,
-    aws.ConnectTimeoutError,
-    aws.ReadTimeoutError,
-    aws.ResponseStreamingError,
-    aws.HTTPClientError,
+NO_ANSWER: Final = (aws.ConnectionError, aws.HTTPClientError)
+"""botocore's two families: not reached (address, time-out, TLS, proxy), and reached but broken off."""
+
+NO_CREDENTIALS: Final = (
+    aws.NoCredentialsError,
+    aws.PartialCredentialsError,
+    aws.CredentialRetrievalError,
+    aws.MetadataRetrievalError,
+    aws.TokenRetrievalError,
+    aws.SSOError,
 )
+"""Also what a refresh of short-lived credentials raises while the worker runs."""
 
 
 def error_code(error: BaseException) -> str:
@@ -44,7 +48,7 @@ def error_code(error: BaseException) -> str:
         return str(error.response.get("Error", {}).get("Code", ""))
     if isinstance(error, NO_ANSWER):
         return "ConnectionError"
-    if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError | aws.CredentialRetrievalError):
+    if isinstance(error, NO_CREDENTIALS):
         return "NoCredentials"
     return type(error).__name__
 

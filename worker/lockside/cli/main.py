@@ -41,6 +41,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "run": Verb("lockside.cli.run:run", "Watch the tables and write the audit trail."),
     "tail": Verb("lockside.cli.tail:tail", "Print the trail's newest events, and follow it."),
     "query": Verb("lockside.cli.query:query", "Look up a lock, a session, an actor or a kind of event."),
+    "status": Verb("lockside.cli.status:status", "Say how the worker stands: its owner, each shard, its lag."),
     "redrive": Verb("lockside.cli.redrive:redrive", "Read undecodable changes again, and record what they say."),
     "version": Verb("lockside.cli.version:version", "Print the version."),
 }

@@ -53,7 +53,7 @@ def record_line(event_type: str, event: dict[str, Any]) -> str:
 
 def _notes(data: dict[str, Any]) -> list[str]:
     notes = [shown(str(flag)) for flag in data.get("flags") or []]
-    notes += [f"{name}={shown(str(data[name]))}" for name in ("via", "reason") if data.get(name)]
+    notes += [f"{name}={shown(str(data[name]))}" for name in ("via", "event", "reason") if data.get(name)]
     if data.get("certainty") not in {None, "certain"}:
         notes.append(f"({data['certainty']})")
     return notes

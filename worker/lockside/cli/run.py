@@ -8,8 +8,9 @@ from lockside.cli.options import config_option, read_settings
 
 
 @click.command(
-    epilog="Exit codes: 0 stopped as asked; 2 wrong set-up; 4 stopped on an unexpected error, nothing skipped; 130 or "
-    "143 ended at once, by a second signal or because ops.shutdown_seconds were over."
+    epilog="Exit codes: 0 stopped as asked; 2 wrong set-up, or --once while another worker owns the application; 4 "
+    "stopped on an unexpected error, or taken over by another worker, nothing skipped; 130 or 143 ended at once, by a "
+    "second signal or because ops.shutdown_seconds were over."
 )
 @config_option
 @click.option("--once", is_flag=True, help="Write what the streams hold now, save the progress, and end.")
@@ -27,6 +28,8 @@ def run(  # noqa: PLR0913 - one argument for each flag
     log_format: str | None,
 ) -> None:
     """Watch the tables of the settings' sources and write the audit trail, until stopped.
+
+    While another worker owns the application, this one stands by.
 
     The first Ctrl-C or SIGTERM finishes the batch and saves the progress, the second ends at once.
 

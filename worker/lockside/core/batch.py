@@ -5,16 +5,18 @@ advanced here; nothing in it enters a change record (law 2).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Final, Literal
 
-from lockside.core import decode, interpret, records
+from lockside.core import decode, defect, interpret, records
 from lockside.core.change import Change, ShardRef
 from lockside.core.deadlines import Deadlines, Declared, Timer, TimerKey
 from lockside.core.entity import EntityKey, Keys
 from lockside.core.event import Event, Hold, Interpretation
+from lockside.core.heartbeat import RENEWED, Heartbeats, heartbeats_of
 from lockside.core.now import Now
+from lockside.core.ports import Undecodable
 from lockside.core.recipe import Source
 from lockside.core.records import ChangeRecord
 from lockside.errors import FaultyPageError, WireFaultError
@@ -51,31 +53,50 @@ class LiveChange:
 
 @dataclass(slots=True)
 class Batch:
-    """What one batch came to, in stream order."""
+    """What one batch came to, in stream order.
+
+    Nothing is passed over in silence: the numbers of `events`, `uneventful` (changes of a source that give no event, by
+    reason), `unclaimed` and `faults` add up to `consumed`.
+    """
 
     records: list[ChangeRecord] = field(default_factory=list)
     live: dict[TimerKey, LiveChange] = field(default_factory=dict)
     lapses: list[ProvenLapse] = field(default_factory=list)
     revivals: list[Revival] = field(default_factory=list)
     events: dict[str, int] = field(default_factory=dict)
-    faults: list[tuple[int, str]] = field(default_factory=list)
+    uneventful: dict[str, int] = field(default_factory=dict)
+    faults: list[Undecodable] = field(default_factory=list)
     unclaimed: int = 0
     consumed: int = 0
     last_position: int | None = None
     oldest_ms: int | None = None
     newest_ms: int | None = None
 
+    def before(self, position: int) -> "Batch":
+        """Return what a shard may still write that halts before a change of this batch.
+
+        No position is left to be checkpointed: what follows the last one is read and worked out again.
+        """
+        return replace(
+            self,
+            records=[record for record in self.records if record.position < position],
+            live={entity: change for entity, change in self.live.items() if change.position < position},
+            lapses=[lapse for lapse in self.lapses if lapse.position < position],
+            revivals=[revival for revival in self.revivals if revival.position < position],
+            faults=[fault for fault in self.faults if fault.position < position],
+            last_position=None,
+        )
+
 
 @dataclass(slots=True)
 class Memory:
-    """What a shard's processor remembers: armed deadlines, and which entities the live index holds.
+    """What a shard's processor remembers: what is held, with its deadline. The live index holds the same.
 
     A change made before `began_ms`, when this processor began, may have been consumed by another before it died.
     """
 
     began_ms: int = 0
     deadlines: Deadlines = field(default_factory=Deadlines)
-    indexed: set[TimerKey] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +111,14 @@ class Reader:
         """Work out a batch; records at or below `after` were consumed before and are passed over.
 
         Raises FaultyPageError, before anything is taken in, if a record has no usable sequence number, or one below
-        that of the record before it: it could only be passed over, or stand in the log out of its place.
+        that of the record before it: it could only be passed over, or stand in the log out of its place. The same
+        number may only come again with the same record.
         """
         positions = [decode.sequence_number(raw) for raw in raws]
-        if any(later < earlier for earlier, later in pairwise(positions)):
-            raise FaultyPageError("sequence order")
-        intake = _Intake(self, memory, now)
+        for n, (earlier, later) in enumerate(pairwise(positions)):
+            if later < earlier or (later == earlier and raws[n] != raws[n + 1]):
+                raise FaultyPageError("sequence order")
+        intake = _Intake(self, memory, now, heartbeats_of(self.sources))
         for raw, position in zip(raws, positions, strict=True):
             if after is None or position > after:
                 intake.take(raw, position)
@@ -110,27 +133,43 @@ class _Intake:
     reader: Reader
     memory: Memory
     now: Now
+    heartbeats: Heartbeats | None
     batch: Batch = field(default_factory=Batch)
     begun: set[TimerKey] = field(default_factory=set)
+    doubted: set[TimerKey] = field(default_factory=set)
 
     def take(self, raw: Mapping[str, Any], position: int) -> None:
         """Take in one record."""
         self.batch.last_position = position
         self.batch.consumed += 1
+        if self.heartbeats is not None:
+            renewed_ms = self.heartbeats.take(raw, self.memory.deadlines, self.now)
+            if renewed_ms is not None:
+                self._note_age(renewed_ms)
+                self.batch.events[RENEWED] = self.batch.events.get(RENEWED, 0) + 1
+                return
         first = self.reader.sources[0]
         schema, precision_ms = first.key_schema, first.recipe.precision_ms
         try:
             change = decode.decode_record(raw, self.reader.shard, schema, precision_ms)
             source, told = interpret.interpret_for(change, self.reader.sources)
+            record = self._record_of(told.event, change, source)
         except WireFaultError as fault:
             self._set_aside(raw, position, fault.code)
+            return
+        except (MemoryError, RecursionError):
+            # They tell of the process, not of the change: no record may depend on them (law 2).
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect, see core/defect.py
+            self._set_aside(raw, position, defect.CODE, defect.spot(error))
             return
         self._note_age(change.created_ms)
         if source is None:
             self.batch.unclaimed += 1
             return
-        if told.event is not None:
-            self._record(told.event, change, source)
+        self._count(told)
+        if record is not None:
+            self.batch.records.append(record)
         self._remember(change, source, told)
 
     def finish(self) -> Batch:
@@ -140,13 +179,14 @@ class _Intake:
                 del self.batch.live[entity]
         return self.batch
 
-    def _set_aside(self, raw: Mapping[str, Any], position: int, code: str) -> None:
+    def _set_aside(self, raw: Mapping[str, Any], position: int, code: str, spot: str | None = None) -> None:
         reader = self.reader
         first = reader.sources[0]
         salvaged = decode.salvage(raw, first.key_schema, first.recipe.precision_ms)
-        self.batch.faults.append((position, code))
         place = records.Place(reader.shard, position, salvaged.created_ms or 0)
-        self.batch.records.append(records.undecodable_record(place, code, salvaged.key, first, reader.keys))
+        record = records.undecodable_record(place, code, salvaged.key, first, reader.keys)
+        self.batch.records.append(record)
+        self.batch.faults.append(Undecodable(position, code, record.id, raw, spot))
         if salvaged.created_ms is not None:
             self._note_age(salvaged.created_ms)
 
@@ -155,14 +195,23 @@ class _Intake:
         batch.oldest_ms = created_ms if batch.oldest_ms is None else min(batch.oldest_ms, created_ms)
         batch.newest_ms = created_ms if batch.newest_ms is None else max(batch.newest_ms, created_ms)
 
-    def _record(self, event: Event, change: Change, source: Source) -> None:
-        self.batch.events[event.type] = self.batch.events.get(event.type, 0) + 1
-        if event.recorded:
-            self.batch.records.append(records.change_record(event, change, source, self.reader.keys))
+    def _record_of(self, event: Event | None, change: Change, source: Source | None) -> ChangeRecord | None:
+        if source is None or event is None or not event.recorded:
+            return None
+        return records.change_record(event, change, source, self.reader.keys)
+
+    def _count(self, told: Interpretation) -> None:
+        if told.event is None:
+            self.batch.uneventful[told.reason] = self.batch.uneventful.get(told.reason, 0) + 1
+        else:
+            self.batch.events[told.event.type] = self.batch.events.get(told.event.type, 0) + 1
 
     def _remember(self, change: Change, source: Source, told: Interpretation) -> None:
         deadlines = self.memory.deadlines
-        timer = deadlines.timer(source.id, change.key)
+        known = deadlines.holds(source.id, change.key)
+        if deadlines.doubts(source.id, change.key):
+            self.doubted.add((source.id, change.key))
+        timer = deadlines.timer(source.id, change.key) if told.lapse_via is not None else None
         declared = deadlines.observe(source.id, change.key, told.after, source.recipe, self.now)
         if told.lapse_via is not None and told.before is not None and declared is None:
             legal_ms = _legal_ms(told.before, change, timer)
@@ -171,25 +220,23 @@ class _Intake:
                 self.batch.lapses.append(ProvenLapse(source.id, lapse, told.lapse_via, change.sequence_number))
         elif declared is not None and _revives(declared, told):
             self.batch.revivals.append(Revival(source.id, declared, change.sequence_number))
-        self._index(change, source, told)
+        self._index(change, source, told, known=known)
 
-    def _index(self, change: Change, source: Source, told: Interpretation) -> None:
+    def _index(self, change: Change, source: Source, told: Interpretation, *, known: bool) -> None:
         """Keep the live index's part: written when a hold begins, changes hands or is first seen; never by a heartbeat.
 
         What begins and ends in one batch is not written, unless a dead predecessor may have written its beginning.
         """
         entity = (source.id, change.key)
-        indexed, live = self.memory.indexed, self.batch.live
+        live = self.batch.live
         if told.after is None:
-            if entity in indexed or told.before is not None:
-                indexed.discard(entity)
+            if known or told.before is not None:
                 live[entity] = LiveChange(source, change.key, None, change.sequence_number)
             return
         ours = change.created_ms >= self.memory.began_ms + source.recipe.clock_margin_ms
-        if ours and told.before is None and entity not in indexed and entity not in live:
+        if ours and told.before is None and not known and entity not in live and entity not in self.doubted:
             self.begun.add(entity)
-        if entity not in indexed or _begins(told.event):
-            indexed.add(entity)
+        if not known or _begins(told.event):
             live[entity] = LiveChange(source, change.key, told.after, change.sequence_number)
 
 

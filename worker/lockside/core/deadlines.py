@@ -1,15 +1,20 @@
 """The exact net: the deadlines of what is held, in memory, re-armed by every renewal that is seen.
 
-Strategy: a heap with lazy deletion. A renewal overwrites the entity's timer and pushes a new heap entry; old entries
-are passed over when they surface, and the heap is rebuilt when it holds twice what lives. Time is an argument.
+Strategy: a hold is kept packed under its packed key (`core/held.py`), with a slot in a queue. The queue is a heap of
+integers, instant and slot, in which a slot stands once: a renewal puts its deadline off without touching the heap, and
+an entry that surfaces too early goes back to where it belongs by then. So heartbeats leave nothing behind. Time is an
+argument.
 """
 
 import heapq
+from array import array
 from dataclasses import dataclass, replace
 from typing import Final
 
+from lockside.core import held, instants
 from lockside.core.entity import EntityKey
 from lockside.core.event import Hold
+from lockside.core.held import Renewal
 from lockside.core.now import Now
 from lockside.core.recipe import Recipe
 
@@ -18,6 +23,17 @@ DECLARED_MAX: Final = 100_000
 """Declared lapses remembered, to tell a late writer; past it the oldest is forgotten, and with it one `revived`."""
 
 TimerKey = tuple[str, EntityKey]
+
+UNARMED: Final = b""
+"""Stands for a hold without a deadline, and for one whose lapse was declared."""
+
+SLOT_BITS: Final = 24
+"""16 million deadlines a shard; their rows alone would be gigabytes."""
+
+SLOT_MASK: Final = (1 << SLOT_BITS) - 1
+NEVER: Final = (1 << 63) - 1
+SOURCES_MAX: Final = 255
+_PREFIXES: Final = tuple(bytes((number,)) for number in range(SOURCES_MAX + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,116 +64,255 @@ class Deadlines:
 
     def __init__(self) -> None:
         """Start with nothing held."""
-        self._timers: dict[TimerKey, Timer] = {}
-        self._heap: list[tuple[int, int, TimerKey]] = []
-        self._pushed = 0
-        self._declared: dict[TimerKey, Declared] = {}
+        self._held: dict[bytes, bytes] = {}
+        self._queue = _Queue()
+        self._sources: dict[str, int] = {}
+        self._recipes: list[tuple[str, Recipe]] = []
+        self._put_off: dict[bytes, int] = {}
+        self._held_back: set[bytes] = set()
+        self._declared: dict[bytes, Declared] = {}
+        self._doubted: set[bytes] = set()
 
     def __len__(self) -> int:
         """Count the armed deadlines."""
-        return len(self._timers)
+        return len(self._queue)
+
+    def holds(self, source_id: str, key: EntityKey) -> bool:
+        """Whether an entity was last seen held, armed or not."""
+        entity = self._entity(source_id, key)
+        return entity in self._held and entity not in self._doubted
+
+    def doubts(self, source_id: str, key: EntityKey) -> bool:
+        """Whether an entity was last seen held before changes were lost."""
+        return self._entity(source_id, key) in self._doubted
+
+    def doubt(self) -> None:
+        """Learn that changes were lost: what is held may have changed hands, and counts as not seen until it is again.
+
+        Its deadlines stay armed: the verification read decides.
+        """
+        self._doubted = set(self._held)
 
     def observe(self, source_id: str, key: EntityKey, hold: Hold | None, recipe: Recipe, now: Now) -> Declared | None:
         """Take in what is held after a change; return the lapse declared before it, if there was one."""
-        entity = (source_id, key)
+        number = self._sources.setdefault(source_id, len(self._recipes))
+        if number == len(self._recipes):
+            self._recipes.append((source_id, recipe))
+        entity = self._entity(source_id, key)
         declared = self._declared.pop(entity, None)
-        if hold is None or not hold.armed:
-            self._timers.pop(entity, None)
+        self._doubted.discard(entity)
+        if hold is None:
+            self._disarm(entity)
+            self._held.pop(entity, None)
+        elif not hold.armed:
+            self._disarm(entity)
+            self._held[entity] = UNARMED
         else:
-            self._arm(entity, timer_for(source_id, hold, recipe, now))
+            self._arm(entity, hold, now)
         return declared
+
+    def renew(self, source_id: str, key: bytes, renewal: Renewal, now: Now) -> bool:
+        """Take in a heartbeat, quickly: the same as to observe it. False if it has to be observed after all.
+
+        `key` is packed. Only what was held and armed can be renewed: a heartbeat after a declared lapse is a revival.
+        Raises UnicodeEncodeError.
+        """
+        number = self._sources.get(source_id)
+        if number is None:
+            return False
+        entity = _PREFIXES[number] + key
+        packed = self._held.get(entity)
+        if not packed or entity in self._declared or entity in self._doubted:
+            return False
+        slot = held.slot_of(packed)
+        self._held[entity] = held.pack_renewed(slot, renewal, now)
+        if self._put_off or self._held_back:
+            self._put_off.pop(entity, None)
+            self._held_back.discard(entity)
+        _actor, _version, lease_ms, created_ms = renewal
+        _due_ms, early_ms, _legal_ms = instants.leased_due(lease_ms, created_ms, self._recipes[number][1], now)
+        self._queue.bring_forward(slot, early_ms)
+        return True
 
     def timer(self, source_id: str, key: EntityKey) -> Timer | None:
         """Return what is armed for an entity."""
-        return self._timers.get((source_id, key))
+        return self._timer(self._entity(source_id, key))
 
     def declared(self, source_id: str, key: EntityKey) -> Declared | None:
         """Return the lapse declared for an entity since its last change."""
-        return self._declared.get((source_id, key))
+        return self._declared.get(self._entity(source_id, key))
 
     def next_deadline(self) -> int | None:
         """Return when the next deadline may be tested, in monotonic milliseconds."""
-        self._drop_stale()
-        return self._heap[0][0] if self._heap else None
+        self._settle_queue()
+        return self._queue.first_ms()
 
     def due(self, now: Now, *, caught_up: bool, limit: int) -> list[Timer]:
         """Return up to `limit` timers whose time has come; each stays armed until it is settled or put off.
 
-        While the stream is behind, a later record may renew what looks lapsed: then only the receipt counts.
+        While the stream is behind, a later record may renew what looks lapsed: then only the receipt counts, until
+        `release`.
         """
-        ready: list[Timer] = []
-        held_back: list[tuple[int, TimerKey]] = []
-        seen: set[TimerKey] = set()
+        ready: list[tuple[Timer, int]] = []
         while len(ready) < limit:
-            self._drop_stale()
-            if not self._heap or self._heap[0][0] > now.mono_ms:
+            at_ms = self.next_deadline()
+            if at_ms is None or at_ms > now.mono_ms:
                 break
-            _, _, entity = heapq.heappop(self._heap)
-            if entity in seen:
-                continue
-            seen.add(entity)
-            timer = self._timers[entity]
+            slot, entity = self._queue.pop()
+            timer = self._armed(entity)
             if not caught_up and timer.due_ms > now.mono_ms:
-                self._timers[entity] = replace(timer, early_ms=timer.due_ms)
-                held_back.append((timer.due_ms, entity))
+                self._held_back.add(entity)
+                self._queue.put(slot, timer.due_ms)
             else:
-                ready.append(timer)
-        for at_ms, entity in held_back:
-            self._push(at_ms, entity)
-        for timer in ready:
-            self._push(timer.early_ms, (timer.source_id, timer.hold.key))
-        return ready
+                ready.append((timer, slot))
+        for timer, slot in ready:
+            self._queue.put(slot, timer.early_ms)
+        return [timer for timer, _ in ready]
+
+    def release(self) -> None:
+        """Let what was held back be tested at its early instant after all: the stream is caught up."""
+        for entity in self._held_back:
+            self._queue.bring_forward(held.slot_of(self._held[entity]), self._armed(entity).early_ms)
+        self._held_back.clear()
 
     def settle(self, timer: Timer, *, declared: bool) -> None:
         """Disarm a timer whose lapse was declared, or whose row was found free; not if a change re-armed it since."""
-        entity = (timer.source_id, timer.hold.key)
-        if self._timers.get(entity) != timer:
+        entity = self._entity(timer.source_id, timer.hold.key)
+        if self._timer(entity) != timer:
             return
-        del self._timers[entity]
+        self._disarm(entity)
+        self._held[entity] = UNARMED
         if declared:
             self.remember(timer.source_id, Declared(timer.hold, timer.legal_ms))
 
     def remember(self, source_id: str, declared: Declared) -> None:
         """Remember a declared lapse until the entity's next change."""
-        self._declared[(source_id, declared.hold.key)] = declared
+        self._declared[self._entity(source_id, declared.hold.key)] = declared
         if len(self._declared) > DECLARED_MAX:
             del self._declared[next(iter(self._declared))]
 
     def put_off(self, timer: Timer, until_ms: int) -> None:
         """Test a timer again later, in monotonic milliseconds; not if a change re-armed it since."""
-        entity = (timer.source_id, timer.hold.key)
-        if self._timers.get(entity) == timer:
-            self._arm(entity, replace(timer, due_ms=until_ms, early_ms=until_ms))
+        entity = self._entity(timer.source_id, timer.hold.key)
+        if self._timer(entity) == timer:
+            self._put_off[entity] = until_ms
+            self._queue.bring_forward(held.slot_of(self._held[entity]), until_ms)
 
-    def _arm(self, entity: TimerKey, timer: Timer) -> None:
-        self._timers[entity] = timer
-        self._push(timer.early_ms, entity)
+    def _entity(self, source_id: str, key: EntityKey) -> bytes:
+        return _PREFIXES[self._sources.get(source_id, SOURCES_MAX)] + held.pack_key(key)
 
-    def _push(self, at_ms: int, entity: TimerKey) -> None:
-        if len(self._heap) >= REBUILD_FROM and len(self._heap) > 2 * len(self._timers):
-            self._heap = [(timer.early_ms, n, key) for n, (key, timer) in enumerate(self._timers.items())]
-            heapq.heapify(self._heap)
-            self._pushed = len(self._heap)
-        self._pushed += 1
-        heapq.heappush(self._heap, (at_ms, self._pushed, entity))
+    def _arm(self, entity: bytes, hold: Hold, now: Now) -> None:
+        packed = self._held.get(entity)
+        slot = held.slot_of(packed) if packed else self._queue.enter(entity)
+        self._held[entity] = held.pack(slot, hold, now)
+        self._put_off.pop(entity, None)
+        self._held_back.discard(entity)
+        self._queue.bring_forward(slot, self._armed(entity).early_ms)
 
-    def _drop_stale(self) -> None:
-        while self._heap:
-            at_ms, _, entity = self._heap[0]
-            timer = self._timers.get(entity)
-            if timer is not None and timer.early_ms == at_ms:
+    def _disarm(self, entity: bytes) -> None:
+        packed = self._held.get(entity)
+        if packed:
+            self._queue.leave(held.slot_of(packed))
+        self._put_off.pop(entity, None)
+        self._held_back.discard(entity)
+
+    def _timer(self, entity: bytes) -> Timer | None:
+        return self._armed(entity) if self._held.get(entity) else None
+
+    def _armed(self, entity: bytes) -> Timer:
+        source_id, recipe = self._recipes[entity[0]]
+        hold, received = held.unpack(held.unpack_key(entity[1:]), self._held[entity])
+        timer = timer_for(source_id, hold, recipe, received)
+        until_ms = self._put_off.get(entity)
+        return timer if until_ms is None else replace(timer, due_ms=until_ms, early_ms=until_ms)
+
+    def _settle_queue(self) -> None:
+        """Put back what was renewed since it entered the queue, until the first entry stands where it belongs."""
+        while (at_ms := self._queue.first_ms()) is not None:
+            wanted_ms = self._wanted_ms(self._queue.first())
+            if wanted_ms <= at_ms:
                 return
-            heapq.heappop(self._heap)
+            slot, _ = self._queue.pop()
+            self._queue.put(slot, wanted_ms)
+
+    def _wanted_ms(self, entity: bytes) -> int:
+        put_off_ms = self._put_off.get(entity)
+        if put_off_ms is not None:
+            return put_off_ms
+        due_ms, early_ms, _legal_ms = held.due(self._held[entity], self._recipes[entity[0]][1])
+        return due_ms if entity in self._held_back else early_ms
+
+
+class _Queue:
+    """Slots by instant. An integer a slot in the heap; one that left its place leaves a stale integer behind."""
+
+    def __init__(self) -> None:
+        self.heap: list[int] = []
+        self._at = array("q")
+        self._entities: list[bytes | None] = []
+        self._free: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._entities) - len(self._free)
+
+    def enter(self, entity: bytes) -> int:
+        """Give an entity a slot, without an instant yet."""
+        if self._free:
+            slot = self._free.pop()
+            self._entities[slot] = entity
+            return slot
+        if len(self._entities) > SLOT_MASK:
+            raise OverflowError(f"more than {SLOT_MASK} deadlines in one shard; give sources tables of their own")
+        self._entities.append(entity)
+        self._at.append(NEVER)
+        return len(self._entities) - 1
+
+    def leave(self, slot: int) -> None:
+        """Take a slot back."""
+        self._at[slot] = NEVER
+        self._entities[slot] = None
+        self._free.append(slot)
+
+    def bring_forward(self, slot: int, at_ms: int) -> None:
+        """Have a slot surface at an instant, or earlier if it already would."""
+        if at_ms < self._at[slot]:
+            self.put(slot, at_ms)
+
+    def put(self, slot: int, at_ms: int) -> None:
+        """Have a slot surface at an instant."""
+        self._at[slot] = at_ms
+        if len(self.heap) >= REBUILD_FROM and len(self.heap) > 2 * len(self):
+            self.heap = [at << SLOT_BITS | n for n, at in enumerate(self._at) if at != NEVER]
+            heapq.heapify(self.heap)
+        else:
+            heapq.heappush(self.heap, at_ms << SLOT_BITS | slot)
+
+    def first_ms(self) -> int | None:
+        """Return the first instant."""
+        while self.heap:
+            at_ms = self.heap[0] >> SLOT_BITS
+            if self._at[self.heap[0] & SLOT_MASK] == at_ms:
+                return at_ms
+            heapq.heappop(self.heap)
+        return None
+
+    def first(self) -> bytes:
+        """Return whose the first instant is; `first_ms` found one."""
+        entity = self._entities[self.heap[0] & SLOT_MASK]
+        if entity is None:
+            raise RuntimeError("a free slot has no instant")
+        return entity
+
+    def pop(self) -> tuple[int, bytes]:
+        """Take out the first slot, which keeps its entity and has no instant until it is put back."""
+        entity = self.first()
+        slot = heapq.heappop(self.heap) & SLOT_MASK
+        self._at[slot] = NEVER
+        return slot, entity
 
 
 def timer_for(source_id: str, hold: Hold, recipe: Recipe, now: Now) -> Timer:
     """Work out the legal instant of a hold whose last change was received now (DESIGN section 6)."""
     if hold.deadline_ms is not None:
-        legal_ms = hold.deadline_ms + hold.grace_ms + recipe.clock_margin_ms
-        due_ms = now.mono_ms + legal_ms - now.wall_ms
-        return Timer(source_id, hold, due_ms, due_ms, legal_ms)
-    lease_ms = hold.lease_ms or 0
-    due_ms = now.mono_ms + lease_ms
-    written_by_ms = hold.created_ms + recipe.precision_ms + recipe.clock_margin_ms
-    early_ms = min(due_ms, now.mono_ms + written_by_ms + lease_ms - now.wall_ms)
-    return Timer(source_id, hold, due_ms, early_ms, now.wall_ms + early_ms - now.mono_ms)
+        return Timer(source_id, hold, *instants.stored_due(hold.deadline_ms + hold.grace_ms, recipe, now))
+    return Timer(source_id, hold, *instants.leased_due(hold.lease_ms or 0, hold.created_ms, recipe, now))

@@ -5,6 +5,7 @@ The true time of a write lies in [created, created + precision). A stored deadli
 
 from typing import Literal
 
+from lockside.core.now import Now
 from lockside.core.recipe import Recipe
 
 Side = Literal["before", "after", "uncertain"]
@@ -32,3 +33,22 @@ def born_expired(created_ms: int, deadline_ms: int | None, old_deadline_ms: int 
 def newborn_uncertain(created_ms: int, deadline_ms: int | None, recipe: Recipe) -> bool:
     """Whether rounding hides if a stored deadline was past when it was written."""
     return deadline_ms is not None and created_ms <= deadline_ms < created_ms + recipe.precision_ms
+
+
+Due = tuple[int, int, int]
+"""When a lapse is due and when it may be tested at the earliest, on the monotonic clock; the legal instant."""
+
+
+def stored_due(honoured_until_ms: int, recipe: Recipe, received: Now) -> Due:
+    """Work out when a stored deadline is due, grace included."""
+    legal_ms = honoured_until_ms + recipe.clock_margin_ms
+    due_ms = received.mono_ms + legal_ms - received.wall_ms
+    return due_ms, due_ms, legal_ms
+
+
+def leased_due(lease_ms: int, created_ms: int, recipe: Recipe, received: Now) -> Due:
+    """Work out when a lease is due: from receipt, or from the creation time where that tells earlier."""
+    due_ms = received.mono_ms + lease_ms
+    written_by_ms = created_ms + recipe.precision_ms + recipe.clock_margin_ms
+    early_ms = due_ms + min(0, written_by_ms - received.wall_ms)
+    return due_ms, early_ms, received.wall_ms + early_ms - received.mono_ms

@@ -8,6 +8,8 @@ from lockside.core.change import ShardRef, padded
 from lockside.core.deadlines import Declared
 from lockside.core.entity import Keys
 from lockside.core.event import Hold, ObserverType
+from lockside.core.gap import Gap
+from lockside.core.log import LogHead
 from lockside.core.ports import ObserverRecord, Undecodable
 from lockside.core.recipe import Source
 from lockside.core.records import TYPE_PREFIX, TYPE_SUFFIX, Naming, rfc3339
@@ -69,6 +71,39 @@ def redriven_record(
     )
 
 
+def gap_record(
+    shard: ShardRef, sources: tuple[Source, ...], gap: Gap, sealed: LogHead, found_ms: int
+) -> ObserverRecord:
+    """Tell what the stream lost before it was read, with both ends where they are known. One for each sealed log.
+
+    What was lost cannot be counted, nor whether it was anything: between the two ends there may have been no change.
+    """
+    type_: ObserverType = "stream.gap"
+    last = "start" if sealed.last_position is None else padded(sealed.last_position)
+    entity_id = f"stream:{shard.table}"
+    data = {
+        "sources": [source.id for source in sources],
+        "shard": shard.shard_id,
+        "loss": gap.loss,
+        "after": _end(gap.after, gap.after_ms),
+        "until": _end(gap.until, gap.until_ms),
+        "sealed": {"log": sealed.log, "size": str(sealed.size)},
+        "flags": [],
+        "certainty": "inferred",
+    }
+    event = _cloud_event(type_, entity_id, f"stream/{shard.table}/{shard.shard_id}", shard.stream_arn, found_ms)
+    return ObserverRecord(
+        type=type_,
+        pk=f"E#{entity_id}",
+        identity=f"{type_}|{sealed.log}|{last}",
+        log=shard_observer_log(shard),
+        event={**event, "data": {name: value for name, value in data.items() if value is not None}},
+        actor=None,
+        time_ms=found_ms,
+        after=None if gap.after is None else padded(gap.after),
+    )
+
+
 def worker_record(
     type_: ObserverType, application: str, run_id: str, at_ms: int, facts: Mapping[str, Any]
 ) -> ObserverRecord:
@@ -86,6 +121,14 @@ def worker_record(
         time_ms=at_ms,
         after=None,
     )
+
+
+def _end(position: int | None, at_ms: int | None) -> dict[str, str] | None:
+    known = {
+        "sequence_number": None if position is None else str(position),
+        "time": None if at_ms is None else rfc3339(at_ms),
+    }
+    return {name: value for name, value in known.items() if value is not None} or None
 
 
 def _known(lapse: Declared, declared_ms: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from lockside.core.change import ShardRef
 from lockside.core.deadlines import Declared, Timer
 from lockside.core.entity import EntityKey
 from lockside.core.event import Hold
+from lockside.core.gap import Gap
 from lockside.core.lapse import Verdict
 from lockside.core.log import LogHead, Placed
 from lockside.core.now import Now
@@ -82,10 +83,13 @@ class ObserverRecord:
 class Trail(Protocol):
     """The audit table's writing side. Every call retries by itself until acknowledged, or raises StoppedError."""
 
-    def open(self, shard: ShardRef, sources: tuple[Source, ...], start: StartMode) -> LogHead:
+    def open(
+        self, shard: ShardRef, sources: tuple[Source, ...], start: StartMode, since_ms: int | None = None
+    ) -> LogHead:
         """Return the log's head, making genesis and head if there are none.
 
-        Seals a log with another recipe or start mode, and opens the next epoch.
+        Seals a log with another recipe or start mode, and opens the next epoch. Genesis holds `since_ms`, the instant
+        that a start at LATEST counts from.
         """
         ...
 
@@ -97,8 +101,19 @@ class Trail(Protocol):
         """Move the head forward. Raises FencedError when the log was sealed."""
         ...
 
+    def cut(self, log: str, after: int | None) -> LogHead:
+        """Seal a log because the stream lost what follows `after`; return its final head. `open` makes the next one.
+
+        A log that was opened after this very loss and is still empty stays: the head sealed then is returned again.
+        """
+        ...
+
     def observe(self, record: ObserverRecord) -> bool:
         """Put an observer record once. False if its identity was there already."""
+        ...
+
+    def observe_all(self, records: Sequence[ObserverRecord]) -> Sequence[bool]:
+        """Put observer records, each once, as `observe` does; answers in their order."""
         ...
 
 
@@ -132,13 +147,15 @@ class LiveIndex(Protocol):
 class Undecodable:
     """A change that could not be understood: why, the id of the record that says so, and the change as it came.
 
-    `raw` may hold any secret of the row, so it shows nowhere and is only ever stored sealed (law 7).
+    `raw` may hold any secret of the row, so it shows nowhere and is only ever stored sealed (law 7). `spot` is the line
+    of our own that failed, where it was a defect.
     """
 
     position: int
     code: str
     record_id: str
     raw: Mapping[str, Any] = field(repr=False)
+    spot: str | None = None
 
 
 class Undecodables(Protocol):
@@ -189,8 +206,11 @@ class Processor(Protocol):
     marker; on shutdown `shutdown_requested`, `flush`, checkpoint. After `lease_lost` nothing more is called.
     """
 
-    def initialize(self, shard: ShardRef, position: int | None) -> None:
-        """Begin a shard after `position`, its checkpoint; None if it has none."""
+    def initialize(self, shard: ShardRef, position: int | None, since_ms: int | None = None) -> None:
+        """Begin a shard after `position`, its checkpoint; None if it has none.
+
+        `since_ms` is the instant of a start at LATEST: the engine leaves out what was surely made before it.
+        """
         ...
 
     def process_records(self, records: Sequence[Mapping[str, Any]], *, caught_up: bool) -> None:
@@ -198,6 +218,13 @@ class Processor(Protocol):
 
         An empty batch is a tick. Raises FaultyPageError before anything of a faulty page is consumed, StoppedError when
         shutdown ended a wait, and anything else to halt the shard.
+        """
+        ...
+
+    def gap(self, gap: Gap) -> None:
+        """Record what the stream lost of the shard, before any batch that follows the loss; once, however often told.
+
+        Holds that began before it keep their deadlines: the verification read decides.
         """
         ...
 

@@ -66,6 +66,22 @@ class Traits:
     grace_ms: int = 0
 
 
+Beat = tuple[str, str, int | None]
+"""What a heartbeat says: owner, version, and the lease if the row holds one."""
+
+
+class Pulse(Protocol):
+    """Tells plain heartbeats quickly, from the images as they came. Implemented by `lockside.layouts.pulse`."""
+
+    def claims(self, image: Image) -> bool:
+        """Whether an image is a row of the layout."""
+        ...
+
+    def read(self, old: Image, new: Image) -> Beat | None:
+        """Read the heartbeat of a held lock, new claimed by this layout; None if it is not plainly one."""
+        ...
+
+
 class Layout(Protocol):
     """How one client library lays out its rows. Implemented by `lockside.layouts.spec.Spec`."""
 
@@ -87,6 +103,11 @@ class Layout(Protocol):
     @property
     def default_sort(self) -> str | None:
         """The sort key value the client writes when its user names none."""
+        ...
+
+    @property
+    def pulse(self) -> Pulse | None:
+        """What tells its heartbeats quickly; None where only a full reading can."""
         ...
 
     def claims(self, key: EntityKey, image: Image) -> bool:

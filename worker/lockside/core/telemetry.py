@@ -16,12 +16,14 @@ Counter = Literal[
     "lapses",  # lapses declared, by via
     "verifications",  # verification reads, by verdict
     "checkpoints",  # checkpoints written
+    "gaps",  # losses of the stream recorded, by table
 ]
 Gauge = Literal[
     "lag_seconds",  # now minus the newest consumed record's creation time, by table and shard
     "oldest_unwritten_seconds",  # age of the oldest change read and not yet acknowledged, by table and shard
     "live_deadlines",  # deadlines armed
     "shards_open",  # shards being read
+    "owner",  # 1 while this worker owns the application, 0 while it stands by or was taken over
     "undecodable_kept",  # undecodable changes kept for redrive, by table and shard
 ]
 Timing = Literal[
@@ -39,6 +41,7 @@ EVENT: Final = "event_type"
 REASON: Final = "reason"
 CODE: Final = "code"
 SEQUENCE: Final = "sequence_number"
+UNTIL: Final = "until_sequence_number"
 SECONDS: Final = "seconds"
 ATTEMPT: Final = "attempt"
 ERROR: Final = "error"

@@ -1,23 +1,25 @@
 """The shard processor: the one loop, driven alike by both engines.
 
-Order of effects (law 4): records acknowledged → observer records the changes prove → live index → head → checkpoint.
+Order of effects (law 4): undecodable changes kept → records acknowledged → observer records the changes prove → live
+index → head → checkpoint.
 The lock guards the shard's memory only and is never held over I/O, so that deadlines are tested on time while a batch
 is blocked by a table that refuses.
 """
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
 import structlog
 
-from lockside.core import log, telemetry
+from lockside.core import log, observer, telemetry
 from lockside.core.batch import Batch, LiveChange, Memory, Reader
 from lockside.core.change import ShardRef
 from lockside.core.deadlines import Timer
 from lockside.core.entity import Keys
+from lockside.core.gap import Gap
 from lockside.core.log import LogHead
 from lockside.core.ports import (
     Announce,
@@ -28,10 +30,13 @@ from lockside.core.ports import (
     LiveRemoval,
     StartMode,
     Trail,
+    Undecodables,
 )
 from lockside.core.recipe import Source
 from lockside.core.records import Naming
+from lockside.core.status import BAD_AFTER_MS, ShardView, State
 from lockside.core.telemetry import Meter
+from lockside.errors import UndecodableLimitError
 
 LOG = structlog.get_logger(__name__)
 
@@ -39,7 +44,8 @@ DUE_LIMIT: Final = 100
 """Deadlines tested at a time: one BatchGetItem."""
 
 TEST_AGAIN_MS: Final = 5_000
-"""Pause before a row that had moved on is read again, if its change has not come by the stream until then."""
+"""Pause before a row is read again that had moved on, if its change has not come by the stream until then, or that
+could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,7 @@ class Neighbours:
     trail: Trail
     live: LiveIndex
     lapses: Lapses
+    undecodables: Undecodables
     clock: Clock
     meter: Meter
     announce: Announce
@@ -67,6 +74,7 @@ class ShardProcessor:
         self._reader = Reader(shard, sources, keys)
         self._keys = keys
         self._start = start
+        self._since_ms: int | None = None
         self._with = neighbours
         self._lock = threading.Lock()
         self._memory = Memory()
@@ -79,11 +87,15 @@ class ShardProcessor:
         self._consumed: int | None = None
         self._taken: int | None = None
         self._unwritten_since_ms: int | None = None
+        self._held_since_ms: int | None = None
+        self._newest_ms: int | None = None
+        self._page_ms: int | None = None
 
-    def initialize(self, shard: ShardRef, position: int | None) -> None:
+    def initialize(self, shard: ShardRef, position: int | None, since_ms: int | None = None) -> None:
         """Open the shard's log; consume after `position` from here on."""
-        self._head = self._with.trail.open(shard, tuple(self._sources.values()), self._start)
-        self._written_size = self._head.size
+        del shard
+        self._since_ms = since_ms
+        self._open()
         self._consumed = self._taken = position
         self._memory = Memory(began_ms=self._with.clock.now().wall_ms)
         self._alive = True
@@ -96,15 +108,45 @@ class ShardProcessor:
             batch = self._reader.take_in(records, self._memory, self._taken, began) if records else None
             if batch is not None and batch.last_position is not None:
                 self._taken = batch.last_position
+            if caught_up:
+                self._memory.deadlines.release()
         if batch is not None and batch.consumed:
+            self._held_since_ms = began.mono_ms
             self._unwritten_since_ms = batch.oldest_ms
             self._report_taken(batch)
             self._commit(batch)
             self._unwritten_since_ms = None
+            self._newest_ms = batch.newest_ms or self._newest_ms
             self._report_done(batch, began.mono_ms)
         elif caught_up:
             self._with.meter.gauge("lag_seconds", 0.0, table=self._shard.table, shard=self._shard.shard_id)
+        self._page_ms = self._with.clock.now().mono_ms
         self._with.rearmed()
+
+    def gap(self, gap: Gap) -> None:
+        """Record a loss: the log sealed, `stream.gap`, the next log, in this order.
+
+        A crash in between leaves a seal that says why, so that the next attempt completes this one. What the head
+        covers was recorded before the loss: it moves the loss's beginning, or leaves none.
+        """
+        head = self._opened()
+        if gap.until is not None and head.covers(gap.until):
+            return
+        if head.last_position is not None and (gap.after is None or gap.after < head.last_position):
+            gap = replace(gap, after=head.last_position, after_ms=head.running_max_ms)
+        self.flush()
+        sealed = self._with.trail.cut(head.log, gap.after)
+        now_ms = self._with.clock.now().wall_ms
+        record = observer.gap_record(self._shard, tuple(self._sources.values()), gap, sealed, now_ms)
+        if self._with.trail.observe(record):
+            self._with.meter.count("gaps", table=self._shard.table)
+            self._with.meter.count("written", log="observer")
+            self._with.announce([record.event])
+        self._open()
+        with self._lock:
+            # What the live index holds may be outdated: whatever is seen held after the gap is written anew.
+            self._memory.deadlines.doubt()
+        self._report_gap(gap)
 
     def flush(self) -> int | None:
         """Write the head if it moved; return the position that may be checkpointed."""
@@ -129,6 +171,25 @@ class ShardProcessor:
         """Whether nothing is left to watch: the shard was given up, or has ended with no deadline armed."""
         with self._lock:
             return self._closed or (self._ended and not len(self._memory.deadlines))
+
+    def view(self) -> ShardView:
+        """Tell how it stands."""
+        now = self._with.clock.now()
+        unwritten_ms = self._unwritten_since_ms
+        lag_ms = None
+        if self._caught_up and self._page_ms is not None:
+            lag_ms = now.mono_ms - self._page_ms
+        elif self._newest_ms is not None:
+            lag_ms = max(0, now.wall_ms - self._newest_ms)
+        return ShardView(
+            state=self._state(now.mono_ms),
+            position=self._consumed,
+            lag_ms=lag_ms,
+            unwritten_ms=None if unwritten_ms is None else max(0, now.wall_ms - unwritten_ms),
+            held_since_ms=None if unwritten_ms is None else self._held_since_ms,
+            deadlines=self.deadlines_armed(),
+            log=self._head.log if self._head is not None else None,
+        )
 
     @property
     def unwritten_since_ms(self) -> int | None:
@@ -166,6 +227,7 @@ class ShardProcessor:
         with self._lock:
             self._ended = True
             self._caught_up = True
+            self._memory.deadlines.release()
 
     def shutdown_requested(self) -> None:
         """Stop testing deadlines."""
@@ -173,22 +235,35 @@ class ShardProcessor:
             self._alive = False
             self._closed = True
 
+    def _state(self, now_ms: int) -> State:
+        if self._ended:
+            return "ended"
+        if self._page_ms is None:
+            return "starting"
+        if now_ms - self._page_ms > BAD_AFTER_MS:
+            return "stalled"
+        return "caught_up" if self._caught_up else "reading"
+
     def _settle(self, timer: Timer, verdict: str | None) -> None:
-        deadlines = self._memory.deadlines
+        deadlines, now = self._memory.deadlines, self._with.clock.now()
         match verdict:
             case "lapsed":
                 deadlines.settle(timer, declared=True)
             case "gone":
                 deadlines.settle(timer, declared=False)
-            case "renewed" if self._ended:
+            case "renewed" if self._ended and now.wall_ms >= timer.legal_ms:
                 # The renewal stands in a child shard, whose processor has armed it.
                 deadlines.settle(timer, declared=False)
+            case "renewed":
+                deadlines.put_off(timer, now.mono_ms + max(timer.hold.lease_ms or 0, TEST_AGAIN_MS))
             case _:
-                pause_ms = max(timer.hold.lease_ms or 0, TEST_AGAIN_MS)
-                deadlines.put_off(timer, self._with.clock.now().mono_ms + pause_ms)
+                deadlines.put_off(timer, now.mono_ms + TEST_AGAIN_MS)
 
     def _commit(self, batch: Batch) -> None:
         head = self._opened()
+        refused = self._keep(batch, head)
+        if refused is not None:
+            batch = batch.before(refused.position)
         fresh = [record for record in batch.records if not head.covers(record.position)]
         head, placed = log.append(head, fresh)
         if placed:
@@ -201,10 +276,22 @@ class ShardProcessor:
         if entries:
             self._with.live.apply(self._shard, entries)
         self._head = head
-        self._consumed = batch.last_position
+        self._consumed = self._consumed if batch.last_position is None else batch.last_position
         if placed:
             self._with.meter.count("written", len(placed), log="change")
             self._with.announce([orjson.loads(item.record.body) for item in placed])
+        if refused is not None:
+            raise refused
+
+    def _keep(self, batch: Batch, head: LogHead) -> UndecodableLimitError | None:
+        """Keep what could not be decoded, sealed; what the head covers was kept before. Return why one did not fit."""
+        fresh = [fault for fault in batch.faults if not head.covers(fault.position)]
+        try:
+            if fresh:
+                self._with.undecodables.keep(self._shard, fresh)
+        except UndecodableLimitError as refused:
+            return refused
+        return None
 
     def _live(self, change: LiveChange) -> LiveEntry | LiveRemoval:
         naming = Naming.of(change.source, self._keys)
@@ -213,11 +300,27 @@ class ShardProcessor:
             return LiveRemoval(entity_id, change.position)
         return LiveEntry(entity_id, change.source.id, change.hold, change.position)
 
+    def _open(self) -> None:
+        self._head = self._with.trail.open(self._shard, tuple(self._sources.values()), self._start, self._since_ms)
+        self._written_size = self._head.size
+
     def _opened(self) -> LogHead:
         if self._head is None:
             message = "process_records before initialize"
             raise RuntimeError(message)
         return self._head
+
+    def _report_gap(self, gap: Gap) -> None:
+        LOG.error(
+            "stream_gap",
+            **{
+                telemetry.TABLE: self._shard.table,
+                telemetry.SHARD: self._shard.shard_id,
+                telemetry.REASON: gap.loss,
+                telemetry.SEQUENCE: None if gap.after is None else str(gap.after),
+                telemetry.UNTIL: None if gap.until is None else str(gap.until),
+            },
+        )
 
     def _report_taken(self, batch: Batch) -> None:
         meter, table, shard = self._with.meter, self._shard.table, self._shard.shard_id
@@ -226,17 +329,13 @@ class ShardProcessor:
             meter.count("events", number, type=event)
         if batch.unclaimed:
             meter.count("unclaimed", batch.unclaimed, table=table)
-        for position, code in batch.faults:
-            meter.count("undecodable", code=code)
-            LOG.warning(
-                "record_undecodable",
-                **{
-                    telemetry.TABLE: table,
-                    telemetry.SHARD: shard,
-                    telemetry.SEQUENCE: str(position),
-                    telemetry.CODE: code,
-                },
-            )
+        for reason, number in batch.uneventful.items():
+            meter.count("uneventful", number, reason=reason)
+        for fault in batch.faults:
+            meter.count("undecodable", code=fault.code)
+            place = {telemetry.TABLE: table, telemetry.SHARD: shard, telemetry.SEQUENCE: str(fault.position)}
+            spot = {} if fault.spot is None else {telemetry.ERROR: fault.spot}
+            LOG.warning("record_undecodable", **place, **{telemetry.CODE: fault.code}, **spot)
 
     def _report_done(self, batch: Batch, began_ms: int) -> None:
         meter, table, shard = self._with.meter, self._shard.table, self._shard.shard_id

@@ -54,12 +54,20 @@ class RowRule:
 
     def holds(self, key: EntityKey, image: Image) -> bool:
         """Whether a row belongs to the layout."""
-        return (
-            all(_key_holds(rule, index, key) for index, rule in enumerate(self.keys) if rule is not None)
-            and all(has_type(image, name, types) for name, types in self.required)
-            and not any(name in image for name in self.absent)
-            and all(_scalar_text(image.get(name)) in values for name, values in self.equals)
-        )
+        return all(
+            _key_holds(rule, index, key) for index, rule in enumerate(self.keys) if rule is not None
+        ) and self.fits(image)
+
+    def fits(self, image: Image) -> bool:
+        """Whether a row belongs to the layout as far as its attributes tell."""
+        # Loops, as this is asked of every image of every record.
+        for name, types in self.required:
+            if not has_type(image, name, types):
+                return False
+        for name in self.absent:
+            if name in image:
+                return False
+        return not self.equals or all(_scalar_text(image.get(name)) in values for name, values in self.equals)
 
 
 def has_type(image: Image, name: str, types: frozenset[str]) -> bool:

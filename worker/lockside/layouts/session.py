@@ -5,7 +5,7 @@ nothing left is a stub (a touch that came after the delete, a lock on an unknown
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from lockside.core import attributes
@@ -80,31 +80,64 @@ class PayloadReader:
 
 
 @dataclass(frozen=True, slots=True)
+class _Said:
+    """What a row says besides its deadline."""
+
+    principal: str | None
+    authenticated: Authenticated
+    payload: str | None
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SessionReader:
     """Reads the rows of one session layout."""
 
     payload: PayloadReader
     principals: tuple[Principal, ...] = ()
     deadline: Deadline | None = None
+    _last: list[tuple[Any, _Said] | None] = field(default_factory=lambda: [None], compare=False, repr=False)
 
     def read(self, image: Image) -> SessionRow:
         """Read a row; what is not as it should be becomes a fault."""
         faults: list[str] = []
         deadline_ms = self.deadline.read(image, faults) if self.deadline else None
+        said = self._said(image)
+        return SessionRow(said.principal, said.authenticated, deadline_ms, said.payload, (*faults, *said.faults))
+
+    def _said(self, image: Image) -> _Said:
+        """Read all but the deadline; once, where only the deadline differs from the image read before.
+
+        A refresh carries the whole payload twice, and decoding it is most of what a record costs.
+        """
+        wire = image.get(self.payload.attr or "") if self._stands_alone else None
+        if not _is_text(wire):
+            return self._say(image)
+        last = self._last[0]
+        if last is not None and last[0] == wire:
+            return last[1]
+        said = self._say(image)
+        self._last[0] = (wire, said)
+        return said
+
+    @property
+    def _stands_alone(self) -> bool:
+        """Whether one attribute tells all but the deadline."""
+        return self.payload.attr is not None and all(one.of == "payload" for one in self.principals)
+
+    def _say(self, image: Image) -> _Said:
+        faults: list[str] = []
         try:
             value = self.payload.decoded(image)
             if self.payload.opaque:
-                spelled = None if not value else payload.digest_opaque(value)
-                return SessionRow(None, "unknown", deadline_ms, spelled, tuple(faults))
+                return _Said(None, "unknown", None if not value else payload.digest_opaque(value))
             principal, authenticated = self._principal(value, image, faults)
             spelled = self._rest(value)
         except payload.UnreadableError:
-            faults.append(UNREADABLE)
-            spelled = payload.digest_opaque(self.payload.raw(image))
-            return SessionRow(None, "unknown", deadline_ms, spelled, tuple(faults))
+            return _Said(None, "unknown", payload.digest_opaque(self.payload.raw(image)), (*faults, UNREADABLE))
         if spelled is None:
-            return SessionRow(None, "no", deadline_ms, None, tuple(faults))
-        return SessionRow(principal, authenticated, deadline_ms, spelled, tuple(faults))
+            return _Said(None, "no", None, tuple(faults))
+        return _Said(principal, authenticated, spelled, tuple(faults))
 
     def _rest(self, value: Any) -> str | None:
         for path in self.payload.volatile:
@@ -142,6 +175,11 @@ class _Row:
             return {name: attributes.decode(self.image[name])}
         except WireFaultError:
             return {}
+
+
+def _is_text(wire: object) -> bool:
+    """Whether equality of two wire values is that of their texts; true and 1, for one, are equal and not the same."""
+    return type(wire) is dict and len(wire) == 1 and all(type(value) in {str, bytes} for value in wire.values())
 
 
 def _value_or_wire(wire: Any) -> Any:

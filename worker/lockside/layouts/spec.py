@@ -20,6 +20,7 @@ from lockside.layouts.field import Deadline, Field, Lease
 from lockside.layouts.lock import LockReader, Release
 from lockside.layouts.overriding import overridden
 from lockside.layouts.path import compile_path
+from lockside.layouts.pulse import LockPulse, pulse_of
 from lockside.layouts.session import PayloadReader, Principal, SessionReader
 
 
@@ -54,6 +55,7 @@ class Spec:
     signature: tuple[tuple[str, frozenset[str]], ...]
     rows: RowRule
     reader: LockReader | SessionReader
+    pulse: LockPulse | None
     document: Mapping[str, Any] = field(repr=False, compare=False)
 
     def claims(self, key: EntityKey, image: Image) -> bool:
@@ -82,9 +84,10 @@ def load(document: Mapping[str, Any], origin: str) -> Spec:
     """Check and compile one layout's data. `origin` names its file in errors. Raises LayoutError."""
     data = schema.parse(document, origin)
     reader = _lock_reader(data) if isinstance(data, schema.LockData) else _session_reader(data)
+    rows, traits = _row_rule(data), _traits(data)
     return Spec(
         name=data.name,
-        traits=_traits(data),
+        traits=traits,
         digest=hashlib.sha256(rfc8785.dumps(schema.meaning(data))).hexdigest(),
         default_sort=data.keys.default_sort,
         key_names=tuple(data.keys.names),
@@ -95,8 +98,9 @@ def load(document: Mapping[str, Any], origin: str) -> Spec:
         needs_lease=isinstance(data, schema.LockData) and data.lease_configured,
         about=About(data.client, data.language, data.docs, data.notes),
         signature=_signature(data),
-        rows=_row_rule(data),
+        rows=rows,
         reader=reader,
+        pulse=pulse_of(rows, reader, traits.clock) if isinstance(reader, LockReader) else None,
         document=dict(document),
     )
 

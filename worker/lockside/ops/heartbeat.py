@@ -1,6 +1,7 @@
 """Whether the loops turn: each says so as it goes round, and one that stays silent too long is named."""
 
 import threading
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -8,6 +9,9 @@ if TYPE_CHECKING:
 
 SILENCE_MAX_MS: Final = 60_000
 """Longer than any single wait of a turning loop (idle pause, retry's back-off, one call's time-outs)."""
+
+_LOOP: ContextVar[str | None] = ContextVar("loop", default=None)
+"""The loop that this thread turns, or that it works for: whoever hands work to a pool hands its context on with it."""
 
 
 class Heartbeats:
@@ -28,12 +32,15 @@ class Heartbeats:
 
     def beat_here(self) -> None:
         """Note that the calling thread's loop, named after the thread, has gone round."""
-        self.beat(threading.current_thread().name)
+        loop = threading.current_thread().name
+        _LOOP.set(loop)
+        self.beat(loop)
 
     def wait_here(self) -> None:
-        """Note that the calling thread is waiting for AWS; one that is no loop is none of ours."""
-        if threading.current_thread().name in self._last_ms:
-            self.beat_here()
+        """Note that the loop which the calling thread works for is waiting for AWS; one that has ended stays so."""
+        loop = _LOOP.get()
+        if loop is not None and loop in self._last_ms:
+            self.beat(loop)
 
     def forget_here(self) -> None:
         """Forget the calling thread's loop: it has ended as it should."""

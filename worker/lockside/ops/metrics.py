@@ -31,9 +31,11 @@ COUNTERS: Final[Mapping[Counter, Described]] = {
     "retries": Described("AWS calls tried again.", ("operation",)),
     "undecodable": Described("Stream records that became stream.undecodable.", ("code",)),
     "unclaimed": Described("Stream records that no layout of their source claimed.", ("table",)),
+    "uneventful": Described("Stream records of a source that give no event.", ("reason",)),
     "lapses": Described("Lapses declared.", ("via",)),
     "verifications": Described("Consistent reads made to prove a lapse.", ("verdict",)),
     "checkpoints": Described("Checkpoints written."),
+    "gaps": Described("Losses of the stream that were recorded as stream.gap.", ("table",)),
 }
 GAUGES: Final[Mapping[Gauge, Described]] = {
     "lag_seconds": Described("Now minus the creation time of the newest consumed record.", ("table", "shard")),
@@ -42,6 +44,10 @@ GAUGES: Final[Mapping[Gauge, Described]] = {
     ),
     "live_deadlines": Described("Deadlines armed."),
     "shards_open": Described("Shards being read."),
+    "owner": Described("1 while this worker owns its application, 0 while it stands by or was taken over."),
+    "undecodable_kept": Described(
+        "Undecodable changes kept for redrive; the shard halts at engine.undecodable_max.", ("table", "shard")
+    ),
 }
 TIMINGS: Final[Mapping[Timing, Described]] = {
     "batch_seconds": Described("One batch, from decoding to acknowledgement."),

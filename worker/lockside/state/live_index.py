@@ -7,8 +7,10 @@ deadline, due time, a keyed digest of the version) is what the walk over the ind
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Executor, wait
+from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, assert_never
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar, assert_never
 
 import orjson
 from botocore.exceptions import ClientError
@@ -22,9 +24,12 @@ from lockside.core.event import Hold
 from lockside.core.failures import Verdict
 from lockside.core.ports import LiveEntry, LiveRemoval
 from lockside.errors import ConfigError
+from lockside.state.live_statements import STATEMENTS_MAX, Put, Removal, Statements
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
+
+T = TypeVar("T")
 
 NONCE_BYTES: Final = 12
 """The nonce length AES-GCM is made for (NIST SP 800-38D, 8.2)."""
@@ -38,7 +43,8 @@ POSITION_NAME: Final = {"#position": "position"}
 class LiveTable:
     """The live index of core/ports. Every call is tried until it succeeds, or raises StoppedError.
 
-    `pool` bounds the writes under way; `nonce` returns 12 fresh random bytes at each call.
+    `pool` bounds the writes under way; `nonce` returns 12 fresh random bytes at each call. With `statements`, 25
+    entries go in one call, and singly goes only what that did not settle.
     """
 
     client: "DynamoDBClient"
@@ -47,21 +53,52 @@ class LiveTable:
     retrier: Retrier
     pool: Executor
     nonce: Callable[[], bytes]
+    statements: Statements | None = None
 
     def apply(self, shard: ShardRef, entries: Sequence[LiveEntry | LiveRemoval]) -> None:
         """Write begun holds and remove ended ones; returns when all are acknowledged.
 
         There is at most one entry per entity, so their order among each other does not matter.
         """
-        if len(entries) == 1:
-            self._apply_one(shard, entries[0])
-            return
-        futures = [self.pool.submit(self._apply_one, shard, entry) for entry in entries]
-        done, waiting = wait(futures, return_when=FIRST_EXCEPTION)
+        left = entries if self.statements is None else self._in_batches(shard, entries, self.statements)
+        if len(left) == 1:
+            self._apply_one(shard, left[0])
+        elif left:
+            self._all([partial(self._apply_one, shard, entry) for entry in left])
+
+    def _in_batches(
+        self, shard: ShardRef, entries: Sequence[LiveEntry | LiveRemoval], statements: Statements
+    ) -> list[LiveEntry | LiveRemoval]:
+        """Attempt to write entries in batches; return those that are left."""
+        batches = [entries[start : start + STATEMENTS_MAX] for start in range(0, len(entries), STATEMENTS_MAX)]
+
+        def attempt(batch: Sequence[LiveEntry | LiveRemoval]) -> list[LiveEntry | LiveRemoval]:
+            if len(batch) == 1:
+                return list(batch)
+            left = statements.attempt([self._write_of(shard, entry) for entry in batch])
+            return [batch[number] for number in left]
+
+        if len(batches) == 1:
+            return attempt(batches[0])
+        return [entry for left in self._all([partial(attempt, batch) for batch in batches]) for entry in left]
+
+    def _all(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Make calls in the pool; raise what the first that failed raised."""
+        # In the caller's context, so that a retry in the pool counts as a sign of life of the caller's loop.
+        futures = [self.pool.submit(copy_context().run, call) for call in calls]
+        _, waiting = wait(futures, return_when=FIRST_EXCEPTION)
         for future in waiting:
             future.cancel()
-        for future in done:
-            future.result()
+        return [future.result() for future in futures if not future.cancelled()]
+
+    def _write_of(self, shard: ShardRef, entry: LiveEntry | LiveRemoval) -> Put | Removal:
+        match entry:
+            case LiveEntry():
+                return Put(to_item(shard, entry, self.keys, self.nonce()))
+            case LiveRemoval():
+                return Removal(partition(shard), entry.entity_id, padded(entry.position))
+            case _:
+                assert_never(entry)
 
     def entries(self, shard: ShardRef) -> Iterator[LiveEntry]:
         """Read all entries of a shard, strongly consistent and opened. For adoption and for status."""

@@ -1,12 +1,14 @@
-"""The threads of the engine: one for each shard that is read, and one that hands the caller's stop on to them."""
+"""The threads of the engine: a fixed number that step all readers, and one that hands the caller's stop on to them."""
 
 import queue
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from lockside.core.ports import Clock, Loops, Stop
 from lockside.engines.embedded.reader import Progress, ShardReader
+from lockside.engines.embedded.rota import Rota, Turn
 from lockside.engines.embedded.watch import StreamWatch
 from lockside.errors import StoppedError
 
@@ -25,86 +27,98 @@ class Outcome:
 
 
 class Crew:
-    """Runs readers in threads and collects how they end.
+    """Steps readers in threads and collects how they end.
 
     The threads are daemons: one that hangs in a call does not keep an aborted process alive, and what it had not
     acknowledged is read again.
     """
 
-    def __init__(self, clock: Clock, loops: Loops) -> None:
-        """Prepare, without a thread yet. `halt` stops all readers."""
+    def __init__(self, rota: Rota, threads: int, clock: Clock, loops: Loops) -> None:
+        """Prepare, without a thread yet. `halt` is set when all is to come to an end."""
         self.halt = threading.Event()
+        self._rota = rota
         self._clock = clock
         self._loops = loops
         self._outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
-        self._threads: dict[ShardReader, threading.Thread] = {}
+        self._threads = [
+            threading.Thread(target=self._work, name=f"reader-{number}", daemon=True)
+            for number in range(1, threads + 1)
+        ]
 
-    def follow(self, stop: Stop) -> None:
-        """Halt as soon as `stop` is set."""
+    def start(self, stop: Stop) -> None:
+        """Begin to step readers; halt as soon as `stop` is set."""
 
         def following() -> None:
             while not self.halt.is_set():
                 if stop.wait(FOLLOW_SECONDS):
                     self.stop()
 
-        threading.Thread(target=following, name="stop", daemon=True).start()
+        for thread in (threading.Thread(target=following, name="stop", daemon=True), *self._threads):
+            thread.start()
 
     def stop(self) -> None:
         """Ask all readers to come to an end, and wake whoever waits for an outcome."""
         self.halt.set()
+        self._rota.close()
         self._outcomes.put(None)
 
-    def start(self, watch: StreamWatch, reader: ShardReader) -> None:
-        """Read a shard in a thread of its own."""
-        self._threads = {each: thread for each, thread in self._threads.items() if thread.is_alive()}
-        thread = threading.Thread(
-            target=self._work, args=(watch, reader), name=f"{reader.shard.table} {reader.shard.shard_id}", daemon=True
-        )
-        self._threads[reader] = thread
-        thread.start()
-
     def outcome(self, seconds: float) -> Outcome | None:
-        """Wait for the next outcome; None when time is up or the crew was stopped."""
+        """Wait for the next outcome; None when time is up, or when there is something to look at."""
         try:
-            outcome = self._outcomes.get(timeout=max(0.0, seconds))
+            return self._outcomes.get(timeout=max(0.0, seconds))
         except queue.Empty:
             return None
-        return outcome
 
     def join(self, seconds: float) -> tuple[list[Outcome], list[ShardReader]]:
         """Wait for all threads, no longer than this in all; return the last outcomes and the readers still busy."""
         until_ms = self._clock.now().mono_ms + seconds * 1000
-        for thread in self._threads.values():
+        for thread in self._threads:
             thread.join(max(0.0, (until_ms - self._clock.now().mono_ms) / 1000))
         outcomes: list[Outcome] = []
         while not self._outcomes.empty():
             outcome = self._outcomes.get()
             if outcome is not None:
                 outcomes.append(outcome)
-        return outcomes, [reader for reader, thread in self._threads.items() if thread.is_alive()]
+        return outcomes, [turn.reader for turn in self._rota.stepping()]
 
-    def _work(self, watch: StreamWatch, reader: ShardReader) -> None:
-        ended = False
-        error: Exception | None = None
+    def _work(self) -> None:
         try:
-            ended = self._read(reader)
-        except Exception as raised:  # noqa: BLE001 the coordinator raises it, in the caller's thread
-            reader.abandon()
-            error = raised
+            while (turn := self._rota.take(self._loops.beat_here)) is not None:
+                self._step(turn)
+            while (turn := self._rota.leave()) is not None:
+                self._loops.beat_here()
+                self._outcomes.put(closed(turn))
         finally:
             self._loops.forget_here()
-        self._outcomes.put(Outcome(watch, reader.shard.shard_id, ended, error))
 
-    def _read(self, reader: ShardReader) -> bool:
+    def _step(self, turn: Turn) -> None:
+        wait_seconds: float | None = None
         try:
-            while not self.halt.is_set():
-                self._loops.beat_here()
-                step = reader.step()
-                if step.progress is Progress.ENDED:
-                    return True
-                self.halt.wait(step.wait_seconds)
+            step = turn.reader.step(partial(self._rota.sized, turn))
         except StoppedError:
-            # The caller's stop ended a wait inside the step, a moment before it got here.
-            pass
-        reader.close()
-        return False
+            # The caller's stop ended a wait inside the step: back into the rota, from where it is closed.
+            wait_seconds = 0.0
+        except Exception as raised:  # noqa: BLE001 the coordinator raises it, in the caller's thread
+            turn.reader.abandon()
+            self._outcomes.put(Outcome(turn.watch, turn.reader.shard.shard_id, ended=False, error=raised))
+        else:
+            match step.progress:
+                case Progress.ENDED:
+                    self._outcomes.put(Outcome(turn.watch, turn.reader.shard.shard_id, ended=True, error=None))
+                case Progress.MISSING:
+                    self._outcomes.put(None)
+                    wait_seconds = step.wait_seconds
+                case Progress.READING | Progress.DRAINED:
+                    wait_seconds = step.wait_seconds
+        self._rota.give_back(turn, wait_seconds)
+
+
+def closed(turn: Turn) -> Outcome:
+    """Close a reader in good order, and tell how that went."""
+    error: Exception | None = None
+    try:
+        turn.reader.close()
+    except Exception as raised:  # noqa: BLE001 raised by the engine, once the other shards are closed
+        turn.reader.abandon()
+        error = raised
+    return Outcome(turn.watch, turn.reader.shard.shard_id, ended=False, error=error)

@@ -1,37 +1,30 @@
-"""What DescribeStream says of a stream: its shards, on all pages, or none at all.
+"""What DescribeStream says of a stream, one call at a time: a page of its shards, or the children of one shard.
 
-A listing that broke off is never handed on: a parent missing from it would be taken for one that is done.
+Nothing here waits or tries again: whoever asks decides when to ask again, and keeps what it was told so far.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from lockside.aws.retrying import AgainError, Retrier, verdict
+from lockside.aws.retrying import verdict
 from lockside.core.failures import Verdict
-from lockside.core.ports import Stop
 from lockside.engines.embedded.endpoint import endpoint_ms
 from lockside.engines.embedded.lineage import ListedShard
-from lockside.engines.embedded.plan import StreamPlan
-from lockside.errors import SetupError, StoppedError
 
 if TYPE_CHECKING:
     from types_boto3_dynamodbstreams import DynamoDBStreamsClient
 
-PAGE_PAUSE_SECONDS: Final = 0.1
-"""DescribeStream bears 10 calls a second for a stream (API reference), whoever makes them."""
-
-PAGES_MAX: Final = 10_000
-
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """One whole listing. `endpoint_ms` is the endpoint's own clock as its Date header has it, None without one."""
+class Page:
+    """One page of a listing. `endpoint_ms` is the endpoint's own clock as its Date header has it, None without one."""
 
     status: str
     shards: tuple[ListedShard, ...]
+    cursor: str | None
     endpoint_ms: int | None
 
     @property
@@ -42,41 +35,59 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """Lists shards; each call is tried until it succeeds, or raises StoppedError."""
+    """Asks of streams and shards. Calls raise what boto3 raises."""
 
     client: "DynamoDBStreamsClient"
-    retrier: Retrier
-    stop: Stop
 
-    def list_shards(self, plan: StreamPlan) -> Listing:
-        """List a stream's shards. Raises SetupError if there is no such stream."""
-        try:
-            return self.retrier.call("describe_stream_pages", lambda: self._pages(plan))
-        except ClientError as error:
-            if verdict(error) is not Verdict.NOT_FOUND:
-                raise
-            raise SetupError(
-                f"stream {plan.stream_arn} of table {plan.table}: not found (ResourceNotFoundException); the table was "
-                "deleted, or its stream was switched off and on again: `lockside check` tells which"
-            ) from error
+    def page(self, stream_arn: str, after: str | None) -> Page:
+        """List the shards that follow another, or the first ones."""
+        request: dict[str, Any] = {"StreamArn": stream_arn}
+        if after is not None:
+            request["ExclusiveStartShardId"] = after
+        return _page(self.client.describe_stream(**request))
 
-    def _pages(self, plan: StreamPlan) -> Listing:
-        shards: dict[str, ListedShard] = {}
-        cursors: set[str] = set()
-        request: dict[str, Any] = {"StreamArn": plan.stream_arn}
+    def streams(self, table: str) -> tuple[str, ...]:
+        """List all streams of a table that can still be read, oldest first: the ARN ends with the creation time."""
+        arns: set[str] = set()
+        request: dict[str, Any] = {"TableName": table}
         while True:
-            answer = self.retrier.call("describe_stream", lambda: self.client.describe_stream(**request))
-            page: Mapping[str, Any] = answer["StreamDescription"]
-            shards.update((raw["ShardId"], _shard(raw)) for raw in page.get("Shards", ()))
-            cursor = page.get("LastEvaluatedShardId")
-            if not cursor:
-                return Listing(page["StreamStatus"], tuple(shards.values()), endpoint_ms(answer))
-            if cursor in cursors or len(cursors) >= PAGES_MAX:
-                raise AgainError(f"listing of {plan.table} does not come to an end")
-            cursors.add(cursor)
-            request["ExclusiveStartShardId"] = cursor
-            if self.stop.wait(PAGE_PAUSE_SECONDS):
-                raise StoppedError("describe_stream")
+            answer: Mapping[str, Any] = self.client.list_streams(**request)
+            arns.update(stream["StreamArn"] for stream in answer.get("Streams", ()))
+            after = answer.get("LastEvaluatedStreamArn")
+            if not after or after == request.get("ExclusiveStartStreamArn"):
+                return tuple(sorted(arns))
+            request["ExclusiveStartStreamArn"] = after
+
+    def children(self, stream_arn: str, shard_id: str) -> Page:
+        """List the children of a closed shard.
+
+        Emulators ignore the filter and answer with the shard itself, or with everything.
+        """
+        answer = self.client.describe_stream(
+            StreamArn=stream_arn, ShardFilter={"Type": "CHILD_SHARDS", "ShardId": shard_id}
+        )
+        return _page(answer)
+
+    def exists(self, stream_arn: str, shard_id: str) -> bool:
+        """Whether a shard is there, listed or not."""
+        try:
+            self.client.get_shard_iterator(StreamArn=stream_arn, ShardId=shard_id, ShardIteratorType="TRIM_HORIZON")
+        except ClientError as error:
+            # DynamoDB Local says of a shard it has forgotten that its data is trimmed.
+            if verdict(error) in {Verdict.NOT_FOUND, Verdict.TRIMMED}:
+                return False
+            raise
+        return True
+
+
+def _page(answer: Mapping[str, Any]) -> Page:
+    description: Mapping[str, Any] = answer["StreamDescription"]
+    return Page(
+        status=description["StreamStatus"],
+        shards=tuple(_shard(raw) for raw in description.get("Shards", ())),
+        cursor=description.get("LastEvaluatedShardId") or None,
+        endpoint_ms=endpoint_ms(answer),
+    )
 
 
 def _shard(raw: Mapping[str, Any]) -> ListedShard:

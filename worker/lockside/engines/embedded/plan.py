@@ -3,21 +3,30 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from lockside.core.gap import OnGap
 from lockside.core.ports import StartMode
 from lockside.engines.embedded.pace import BackOff, Idle
 
 RECORDS_MAX: Final = 1_000
 """GetRecords' own limit; a higher one is refused (API reference)."""
 
+PAGE_BYTES_MAX: Final = 1 << 20
+"""GetRecords answers with 1 MB at most (API reference)."""
+
 
 @dataclass(frozen=True, slots=True)
 class StreamPlan:
-    """One stream to read. `precision_ms` is what creation times are rounded down to: a minute at the coarsest."""
+    """One stream to read. `precision_ms` is what creation times are rounded down to: a minute at the coarsest.
+
+    `on_gap` is what to do where the stream has lost changes, once that is recorded. `follows`: it took another's place.
+    """
 
     table: str
     stream_arn: str
     start: StartMode = "TRIM_HORIZON"
     precision_ms: int = 60_000
+    on_gap: OnGap = "continue"
+    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +42,9 @@ class Settings:
     """The engine's pace and limits.
 
     `tip_pages` empty pages in a row mean that nothing more is there: an empty page alone may stand before data.
-    `readers_max` bounds the shards read at once, and with them threads and pages in memory.
+    A stream that gets no more shards counts as drained when nothing unread showed up for `drained_seconds`.
+    `threads` read all shards, and `in_flight_bytes` bounds the pages they hold at once: a page is in memory from its
+    answer until all that follows from it is acknowledged.
     """
 
     idle: Idle = field(default_factory=Idle)
@@ -43,5 +54,7 @@ class Settings:
     tip_pages: int = 3
     discovery_interval_seconds: float = 30.0
     child_interval_seconds: float = 1.0
+    drained_seconds: float = 30.0
     shutdown_seconds: float = 20.0
-    readers_max: int = 256
+    threads: int = 8
+    in_flight_bytes: int = 8 << 20

@@ -3,31 +3,33 @@
 Strategy: `step` does one GetRecords call and whatever follows from it, and says how long to wait before the next. It
 never waits by itself, so that a thread, a loop over many shards or a test can drive it. The position moves when
 `process_records` returned; the checkpoint when `flush` did (law 4). An error moves neither.
+
+Where the stream no longer has what follows the position, reading goes on at the trim horizon. If something may be lost
+by that, it is told to the processor before anything that comes after it, with the first change there as its other end.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, assert_never
+from typing import Any, Final, assert_never, cast
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lockside.aws.retrying import error_code, verdict
-from lockside.core import decode, telemetry
+from lockside.core import decode, gap, telemetry
 from lockside.core.change import ShardRef
 from lockside.core.failures import Verdict
-from lockside.core.ports import Clock, Loops, NoLoops, Processor
-from lockside.core.telemetry import Meter
-from lockside.engines.embedded.endpoint import endpoint_ms
-from lockside.engines.embedded.pace import Jitter, Outage
-from lockside.engines.embedded.plan import Settings, StreamPlan
+from lockside.core.gap import Gap, Loss
+from lockside.core.ports import Processor
+from lockside.engines.embedded.endpoint import endpoint_ms, wire_bytes
+from lockside.engines.embedded.pace import Outage
+from lockside.engines.embedded.page import sound
+from lockside.engines.embedded.plan import StreamPlan
+from lockside.engines.embedded.reach import Reach
+from lockside.engines.embedded.services import Services
 from lockside.engines.embedded.tip import Tip, creation_ms
-from lockside.errors import FaultyPageError, SetupError, StoppedError, StreamLostError
-from lockside.state.checkpoints import Checkpoints
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodbstreams import DynamoDBStreamsClient
+from lockside.errors import FaultyPageError, StoppedError, StreamLostError
 
 LOG = structlog.get_logger(__name__)
 
@@ -40,6 +42,7 @@ class Progress(Enum):
 
     READING = "reading"
     DRAINED = "drained"  # nothing more is there for now
+    MISSING = "missing"  # the stream says that there is no such shard; it is asked for again
     ENDED = "ended"  # the shard was read to its end, and is marked so
 
 
@@ -53,23 +56,21 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a shard is begun: after `position`, else at the trim horizon, leaving out changes before `since_ms`."""
+    """Where a shard is begun: after `position`, else at the trim horizon, leaving out changes before `since_ms`.
+
+    All of the shard, or of those it came from, was consumed up to `tip_ms`; None where that is not known. `tip_kept`:
+    it is remembered for this very shard. Of a shard without a position nothing may be lost since `promised_ms`.
+    """
 
     position: int | None = None
     since_ms: int | None = None
+    tip_ms: int | None = None
+    tip_kept: bool = False
+    promised_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What every reader of an engine shares."""
-
-    streams: "DynamoDBStreamsClient"
-    checkpoints: Checkpoints
-    clock: Clock
-    meter: Meter
-    jitter: Jitter
-    settings: Settings
-    loops: Loops = field(default_factory=NoLoops)
+def nobody(_page_bytes: int) -> None:
+    """Tell nobody."""
 
 
 class ShardReader:
@@ -87,29 +88,78 @@ class ShardReader:
         self._settings = services.settings
         self._position = start.position
         self._checkpointed = start.position
+        self._promised_ms = start.promised_ms
+        self._reach = Reach(start.tip_ms, start.tip_ms if start.tip_kept else None)
         self._iterator: str | None = None
         self._begun = False
         self._ended = False
+        self._confirmed = False
+        self._missing = False
+        self._missing_ms = 0
+        self._aged_out = False
+        self._from_horizon = False
+        self._loss: Loss | None = None
         self._faulty_page = False
         self._outage = Outage()
         self._tip = Tip(plan.precision_ms, self._settings.page_records, self._settings.tip_pages)
         self._unflushed_records = 0
         self._flushed_ms = services.clock.now().mono_ms
+        self._started_ms: int | None = None
+        self._newest_ms = 0
         self._log = LOG.bind(**{telemetry.TABLE: plan.table, telemetry.SHARD: shard.shard_id})
 
-    def step(self) -> Step:
-        """Read one page and hand it over; checkpoint if it is time.
+    @property
+    def read_past_its_start(self) -> bool:
+        """Whether a change was read that was surely made after this reader's first page."""
+        return self._started_ms is not None and self._newest_ms > self._started_ms
 
-        Raises StreamLostError, SetupError or FaultyPageError where the shard cannot be read on, StoppedError on
-        shutdown, and what the processor or the checkpoint raised, as it came.
+    @property
+    def failing_seconds(self) -> float:
+        """Return for how long no page could be read; 0 while it goes well."""
+        return self._outage.seconds(self._services.clock.now().mono_ms) if self._outage.failures else 0.0
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the shard is surely there: a page of it was read."""
+        return self._confirmed
+
+    @property
+    def remembered(self) -> bool:
+        """Whether something of this shard is remembered, a position or a tip."""
+        return self._checkpointed is not None or self._reach.written_ms is not None
+
+    @property
+    def tip_ms(self) -> int | None:
+        """The instant up to which the shard was surely consumed."""
+        return self._reach.tip_ms
+
+    @property
+    def missing(self) -> bool:
+        """Whether the stream says that there is no such shard."""
+        return self._missing
+
+    def aged_out(self) -> None:
+        """Learn that the shard is gone for good, by more than one word: the next step ends it."""
+        self._aged_out = True
+
+    def step(self, sized: Callable[[int], None] = nobody) -> Step:
+        """Read one page and hand it over; checkpoint if it is time. `sized` is told the page's bytes on the wire.
+
+        Raises StreamLostError or FaultyPageError where the shard cannot be read on, StoppedError on shutdown, and what
+        the processor or the checkpoint raised, as it came.
         """
         if not self._begun:
-            self._processor.initialize(self.shard, self._position)
+            self._processor.initialize(self.shard, self._position, self._since_ms)
             self._begun = True
+        if self._aged_out and self._missing:
+            return self._end_lost()
         try:
-            page = self._fetch()
+            page = sound(self._fetch)
         except (ClientError, BotoCoreError) as error:
             return self._after_failure(error)
+        except FaultyPageError as error:
+            return self._after_faulty_page(error)
+        sized(wire_bytes(page))
         self._recovered()
         try:
             self._consume(page)
@@ -120,6 +170,8 @@ class ShardReader:
             return Step(Progress.ENDED)
         if self._checkpoint_due():
             self._checkpoint()
+        elif self._loss is None and self._tip.caught_up and self._reach.is_due:
+            self._remember_tip()
         return Step(Progress.DRAINED if self._tip.drained else Progress.READING, self._idle_seconds(page))
 
     def close(self) -> None:
@@ -129,6 +181,8 @@ class ShardReader:
         try:
             self._processor.shutdown_requested()
             self._checkpoint()
+            if self._loss is None and self._tip.caught_up and not self._reach.is_written:
+                self._remember_tip()
         except StoppedError:
             self._log.warning("stopped_without_checkpoint")
 
@@ -145,7 +199,7 @@ class ShardReader:
         streams = self._services.streams
         if self._iterator is None:
             place: dict[str, Any] = {"ShardIteratorType": "TRIM_HORIZON"}
-            if self._position is not None:
+            if self._position is not None and not self._from_horizon:
                 place = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": spelled(self._position)}
             answer = streams.get_shard_iterator(StreamArn=self._plan.stream_arn, ShardId=self.shard.shard_id, **place)
             self._iterator = answer["ShardIterator"]
@@ -154,14 +208,77 @@ class ShardReader:
 
     def _consume(self, page: Mapping[str, Any]) -> None:
         """Hand a page over, and only then take its end as the position. A last page's null iterator changes nothing."""
-        records: Sequence[Mapping[str, Any]] = page["Records"]
+        records = self._unread(page["Records"])
         position = decode.sequence_number(records[-1]) if records else self._position
-        self._tip.page(records, self._endpoint_now_ms(page))
+        now_ms = self._endpoint_now_ms(page)
+        if self._started_ms is None:
+            self._started_ms = now_ms
+            self._judge_start(now_ms)
+        if records and self._reach.tip_ms is None:
+            self._promise(creation_ms(records[0]) or now_ms)
+        self._tip.page(records, now_ms)
+        if self._loss is not None:
+            self._tell_loss(self._loss, records, ended=page.get("NextShardIterator") is None)
         self._processor.process_records(self._since(records), caught_up=self._tip.caught_up)
         self._position = position
         self._unflushed_records += len(records)
+        if records:
+            self._from_horizon = False
+            # Floored as the stream does it: whatever it is after, the change itself is too.
+            created_ms = creation_ms(records[-1]) or 0
+            self._newest_ms = created_ms - created_ms % self._plan.precision_ms
+            self._reach.consumed(self._newest_ms)
         self._faulty_page = False
         self._iterator = page.get("NextShardIterator")
+        # The end of a shard is no tip: it may have been closed long ago, and its children begin then.
+        if self._tip.caught_up and self._loss is None and self._iterator is not None:
+            self._reach.caught_up(now_ms)
+
+    def _unread(self, records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Leave out what was consumed before, where the trim horizon may lie before the position."""
+        position = self._position
+        if position is None or not self._from_horizon:
+            return records
+        return [record for record in records if decode.sequence_number(record) > position]
+
+    def _judge_start(self, now_ms: int) -> None:
+        """Find out whether the first changes of a shard that nothing was consumed of are gone; no error tells."""
+        if self._position is None and self._is_lost(now_ms):
+            self._loss = "trimmed"
+
+    def _is_lost(self, now_ms: int) -> bool:
+        """Whether what follows the position may be lost, if the stream does not have it any more."""
+        tip_ms = self._reach.tip_ms
+        if tip_ms is None and self._position is None:
+            tip_ms = self._promised_ms
+        return gap.lost(self._position, tip_ms, now_ms)
+
+    def _promise(self, created_ms: int) -> None:
+        """Remember, before the first change of a shard is recorded, that nothing from it on may be lost in silence.
+
+        Else a worker that dies before its first checkpoint leaves records and no sign that the shard was ever begun.
+        """
+        self._reach.begin(created_ms - created_ms % self._plan.precision_ms)
+        self._remember_tip()
+
+    def _tell_loss(self, loss: Loss, records: Sequence[Mapping[str, Any]], *, ended: bool) -> None:
+        """Tell of a loss as soon as its other end is known: a change, or that none is left."""
+        if records:
+            first = records[0]
+            self._tell_gap(loss, decode.sequence_number(first), creation_ms(first))
+        elif ended or self._tip.drained:
+            self._tell_gap(loss)
+
+    def _tell_gap(self, loss: Loss, until: int | None = None, until_ms: int | None = None) -> None:
+        self._processor.gap(Gap(loss, self._position, self._reach.tip_ms, until, until_ms))
+        self._loss = None
+        if self._plan.on_gap == "halt":
+            after = "its beginning" if self._position is None else f"position {self._position}"
+            raise StreamLostError(
+                f"shard {self.shard.shard_id} of table {self._plan.table}: the stream no longer holds what follows "
+                f'{after}; the gap is recorded, the shard is halted and its checkpoint stays, as on_gap = "halt" of '
+                'its source demands; to go on after the gap, set on_gap = "continue" and start the worker again'
+            )
 
     def _since(self, records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """Leave out what surely came before a start at LATEST; a time that cannot be read is no ground to."""
@@ -179,18 +296,32 @@ class ShardReader:
     def _end(self) -> None:
         self._processor.shard_ended()
         self._checkpoint()
-        self._services.checkpoints.finish(self.shard)
+        self._services.checkpoints.finish(self.shard, self._reach.tip_ms)
         self._ended = True
         self._log.info("shard_ended")
+
+    def _end_lost(self) -> Step:
+        """End a shard that is gone: whatever followed the position in it is lost, unless the tip shows otherwise."""
+        if self._is_lost(self._missing_ms):
+            self._tell_gap("aged_out")
+        self._end()
+        return Step(Progress.ENDED)
 
     def _checkpoint(self) -> None:
         position = self._processor.flush()
         if position is not None and (self._checkpointed is None or position > self._checkpointed):
-            self._services.checkpoints.advance(self.shard, position)
+            self._services.checkpoints.advance(self.shard, position, self._reach.tip_ms)
             self._services.meter.count("checkpoints")
             self._checkpointed = position
+            self._reach.wrote()
         self._unflushed_records = 0
         self._flushed_ms = self._services.clock.now().mono_ms
+
+    def _remember_tip(self) -> None:
+        """Remember that all was consumed up to now, though no position moved."""
+        if self._reach.tip_ms is not None:
+            self._services.checkpoints.touch(self.shard, self._reach.tip_ms)
+            self._reach.wrote()
 
     def _checkpoint_due(self) -> bool:
         policy = self._settings.checkpoint
@@ -205,9 +336,12 @@ class ShardReader:
         # Below that many empty pages more may be due, so the wait stays short.
         return self._settings.idle.wait_seconds(self._tip.empty_pages - self._settings.tip_pages)
 
-    def _endpoint_now_ms(self, page: Mapping[str, Any]) -> int:
-        theirs = endpoint_ms(page)
+    def _endpoint_now_ms(self, answer: Mapping[str, Any]) -> int:
+        theirs = endpoint_ms(answer)
         return self._services.clock.now().wall_ms if theirs is None else theirs
+
+    def _error_now_ms(self, error: ClientError | BotoCoreError) -> int:
+        return self._endpoint_now_ms(cast("Any", getattr(error, "response", {})))
 
     def _after_failure(self, error: ClientError | BotoCoreError) -> Step:
         judged = verdict(error)
@@ -219,30 +353,29 @@ class ShardReader:
                 if not self._outage.failures:
                     self._outage.failed(self._services.clock.now().mono_ms)
                     return Step(Progress.READING)
+            case Verdict.TRIMMED if self._position is not None and not self._from_horizon:
+                return self._to_horizon(error)
             case Verdict.TRIMMED:
-                self._trimmed(error)
+                # The horizon moved on between two calls: the new one is asked for.
+                self._iterator = None
             case Verdict.NOT_FOUND:
-                raise SetupError(
-                    f"shard {self.shard.shard_id} of table {self._plan.table}: not found in {self._plan.stream_arn}; "
-                    "the table was deleted, its stream was switched off, or the shard aged out unread: "
-                    "`lockside check` tells which"
-                ) from error
+                self._iterator = None
+                self._missing = True
+                self._missing_ms = self._error_now_ms(error)
             case Verdict.CONDITION | Verdict.FATAL:
                 raise error
             case _:
                 assert_never(judged)
         return self._back_off(error)
 
-    def _trimmed(self, error: ClientError | BotoCoreError) -> None:
-        """Judge lost data. Stream gaps and the policy for them come in here."""
+    def _to_horizon(self, error: ClientError | BotoCoreError) -> Step:
+        """Go on with the oldest change that is there; find out whether something is lost by that."""
         self._iterator = None
-        if self._position is not None:
-            raise StreamLostError(
-                f"shard {self.shard.shard_id} of table {self._plan.table}: the stream no longer holds what follows "
-                f"position {self._position} ({error_code(error)}): it was not read within the stream's 24 hours; "
-                "the shard is halted and its checkpoint stays"
-            ) from error
-        # Nothing was read yet, and the horizon moved on between two calls: the new horizon is the start.
+        self._from_horizon = True
+        if self._is_lost(self._error_now_ms(error)):
+            self._loss = "trimmed"
+            self._log.error("stream_trimmed_before_read", **{telemetry.SEQUENCE: str(self._position)})
+        return Step(Progress.READING)
 
     def _back_off(self, error: ClientError | BotoCoreError) -> Step:
         now_ms = self._services.clock.now().mono_ms
@@ -254,9 +387,11 @@ class ShardReader:
             report = self._log.error if lasted >= LOUD_AFTER_SECONDS else self._log.warning
             failure = {telemetry.ERROR: error_code(error), telemetry.ATTEMPT: self._outage.failures}
             report("stream_read_failing", **failure, **{telemetry.SECONDS: lasted})
-        return Step(Progress.READING, seconds)
+        return Step(Progress.MISSING if self._missing else Progress.READING, seconds)
 
     def _recovered(self) -> None:
+        self._confirmed = True
+        self._missing = self._aged_out = False
         if self._outage.failures > 1:
             now_ms = self._services.clock.now().mono_ms
             self._log.warning("stream_read_again", **{telemetry.SECONDS: self._outage.seconds(now_ms)})
@@ -265,8 +400,9 @@ class ShardReader:
     def _after_faulty_page(self, error: FaultyPageError) -> Step:
         if self._faulty_page:
             raise FaultyPageError(
-                f"shard {self.shard.shard_id} of table {self._plan.table}: a record without a usable sequence number "
-                f"follows position {self._position}, at the second reading too; the shard is halted, nothing is skipped"
+                f"shard {self.shard.shard_id} of table {self._plan.table}: an unreadable page, or a record without a "
+                f"usable sequence number or out of order, follows position {self._position}, at the second reading "
+                "too; the shard is halted, nothing is skipped"
             ) from error
         self._faulty_page = True
         self._iterator = None

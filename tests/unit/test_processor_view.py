@@ -1,0 +1,85 @@
+"""What a shard's processor tells of itself."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from lockside.core.log import Placed
+from lockside.core.status import BAD_AFTER_MS, ShardView
+from tests.fakes.shard import ShardRig
+from tests.fakes.sources import lock_keys, pydynlock, source
+from tests.fakes.trail import MemoryTrail
+
+JOB = lock_keys("job")
+
+
+class SlowTrail(MemoryTrail):
+    """A trail that lets something happen before it acknowledges."""
+
+    meanwhile: Callable[[], None] = staticmethod(lambda: None)
+
+    def write(self, records: Sequence[Placed]) -> None:
+        """Let it happen, then write."""
+        self.meanwhile()
+        super().write(records)
+
+
+@pytest.fixture
+def rig() -> ShardRig:
+    """Return a shard of a lock table, nothing read yet."""
+    return ShardRig(source("pydynlock"))
+
+
+def test_before_its_first_page_it_is_starting(rig: ShardRig) -> None:
+    """Nothing is known of its lag, and there is a log to ask for the recipe."""
+    view = rig.processor.view()
+    assert (view.state, view.position, view.lag_ms, view.unwritten_ms) == ("starting", None, None, None)
+    assert view.log == rig.trail.open(rig.processor.shard, (rig.source,), "TRIM_HORIZON").log
+
+
+def test_caught_up_it_lags_by_the_age_of_its_last_page(rig: ShardRig) -> None:
+    """What it saw then was all there was: a shard that is not asked any more grows old."""
+    rig.table.put(JOB, pydynlock("alpha", "v1", "3600"))
+    rig.consume()
+    rig.clock.advance(2)
+    view = rig.processor.view()
+    assert (view.state, view.lag_ms, view.deadlines) == ("caught_up", 2_000, 1)
+    assert view.position == int(rig.table.records[-1]["dynamodb"]["SequenceNumber"])
+    rig.clock.advance(BAD_AFTER_MS / 1_000)
+    assert rig.processor.view().state == "stalled"
+
+
+def test_behind_it_lags_by_the_age_of_what_it_consumed(rig: ShardRig) -> None:
+    """What it has not seen is younger than that."""
+    rig.table.put(JOB, pydynlock("alpha", "v1"))
+    rig.clock.advance(100)
+    rig.processor.process_records(rig.table.records, caught_up=False)
+    view = rig.processor.view()
+    assert (view.state, view.lag_ms) == ("reading", 100_000)
+
+
+def test_a_change_that_is_not_written_shows_its_age_and_since_when() -> None:
+    """Looked at while the trail is slow; and nothing of it is left once it has answered."""
+    trail = SlowTrail()
+    rig = ShardRig(source("pydynlock"), trail=trail)
+    seen: list[ShardView] = []
+
+    def while_it_waits() -> None:
+        rig.clock.advance(15)
+        seen.append(rig.processor.view())
+
+    trail.meanwhile = while_it_waits
+    rig.table.put(JOB, pydynlock("alpha", "v1"))
+    rig.clock.advance(30)
+    rig.consume()
+    assert (seen[0].unwritten_ms, seen[0].held_since_ms, seen[0].position) == (45_000, 30_000, None)
+    assert (rig.processor.view().unwritten_ms, rig.processor.view().held_since_ms) == (None, None)
+
+
+def test_an_ended_shard_says_so_while_it_has_deadlines() -> None:
+    """Its locks are watched until a child shows them."""
+    rig = ShardRig(source("pydynlock"))
+    rig.table.put(JOB, pydynlock("alpha", "v1"))
+    rig.consume()
+    rig.processor.shard_ended()
+    assert (rig.processor.view().state, rig.processor.done) == ("ended", False)

@@ -1,0 +1,84 @@
+"""Heartbeats taken in quickly: most of a lock table's stream, counted and never recorded.
+
+Strategy: a record that is plainly a heartbeat (`layouts/pulse.py`), of a lock that is held and armed in memory, only
+moves its deadline. That is done here from the record as it came. Whatever else goes the whole way, through decode and
+interpret; a property test holds both ways to the same memory and the same batch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lockside.core import decode, held
+from lockside.core.attributes import Image
+from lockside.core.deadlines import Deadlines
+from lockside.core.event import EventType
+from lockside.core.now import Now
+from lockside.core.recipe import Source
+from lockside.core.row import Beat, Pulse
+from lockside.errors import WireFaultError
+
+RENEWED: EventType = "lock.renewed"
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeats:
+    """Takes in the heartbeats of one source, the only one on its stream."""
+
+    source: Source
+    pulses: tuple[Pulse, ...]
+
+    def take(self, raw: Mapping[str, Any], deadlines: Deadlines, now: Now) -> int | None:
+        """Take in a heartbeat and return its creation time; None, and nothing done, if it is not plainly one."""
+        body = raw["dynamodb"]
+        if raw.get("eventName") != "MODIFY" or type(body) is not dict:
+            return None
+        old, new, keys = body.get("OldImage"), body.get("NewImage"), body.get("Keys")
+        if type(old) is not dict or type(new) is not dict or type(keys) is not dict:
+            return None
+        beat = self._beat(old, new)
+        if beat is None:
+            return None
+        recipe = self.source.recipe
+        actor, version, lease_ms = beat
+        lease_ms = recipe.lease_ms if lease_ms is None else lease_ms
+        if lease_ms is None:
+            return None
+        try:
+            key = _packed_key(keys, self.source.key_schema.names)
+            created_ms = decode.created_ms(body, recipe.precision_ms)
+            renewal = (actor, version, lease_ms, created_ms)
+            taken = key is not None and deadlines.renew(self.source.id, key, renewal, now)
+        except (WireFaultError, UnicodeEncodeError):
+            return None
+        return created_ms if taken else None
+
+    def _beat(self, old: Image, new: Image) -> Beat | None:
+        for pulse in self.pulses:
+            if pulse.claims(new):
+                return pulse.read(old, new)
+        return None
+
+
+def heartbeats_of(sources: tuple[Source, ...]) -> Heartbeats | None:
+    """Find what takes in a stream's heartbeats; None where each change has to be looked into."""
+    if len(sources) != 1:
+        return None
+    [source] = sources
+    pulses = [layout.pulse for layout in source.layouts]
+    sound = tuple(pulse for pulse in pulses if pulse is not None)
+    return Heartbeats(source, sound) if len(sound) == len(pulses) else None
+
+
+def _packed_key(keys: dict[str, Any], names: tuple[str, ...]) -> bytes | None:
+    """Pack a key of texts, as `held.pack_key` does; None for another."""
+    parts: list[bytes] = []
+    for name in names:
+        wire = keys.get(name)
+        if type(wire) is not dict or len(wire) != 1:
+            return None
+        text = wire.get("S")
+        if type(text) is not str:
+            return None
+        parts.append(text.encode())
+    return held.pack_texts(parts)

@@ -1,0 +1,115 @@
+"""What is known of a watched table: its newest stream, and whether the table is still there.
+
+The engine follows the table, not one stream of it: switched off and on again, a table has another stream.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from botocore.exceptions import ClientError
+
+from lockside.aws.retrying import verdict
+from lockside.core.failures import Verdict
+from lockside.state.streams import KnownStream, Streams
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from types_boto3_dynamodb import DynamoDBClient
+
+VIEW_TYPE: Final = "NEW_AND_OLD_IMAGES"
+
+
+@dataclass(frozen=True, slots=True)
+class TableNow:
+    """A table as it is now. `stream_arn` is its newest stream, which stays named after it was switched off.
+
+    `usable`: the stream shows both images, without which no change can be told.
+    """
+
+    exists: bool = True
+    stream_arn: str | None = None
+    usable: bool = True
+
+
+class Tables(Protocol):
+    """What the engine asks of watched tables and remembers of their streams."""
+
+    def describe(self, table: str) -> TableNow | None:
+        """Describe a table, with one call that raises what boto3 raises; None if tables are not followed."""
+        ...
+
+    def known(self, stream_arn: str) -> tuple[KnownStream, ...]:
+        """Return what is remembered of all streams of a stream's table, oldest first."""
+        ...
+
+    def found(self, stream_arn: str, *, follows: bool) -> None:
+        """Remember a stream, and whether it took the place of another."""
+        ...
+
+    def drained(self, stream_arn: str) -> None:
+        """Remember that a stream is consumed to its end."""
+        ...
+
+    def forget(self, stream_arn: str) -> None:
+        """Remember a stream no more."""
+        ...
+
+
+class NoTables:
+    """Follows no table: the streams that were planned are all there is."""
+
+    def describe(self, table: str) -> TableNow | None:
+        """Say nothing."""
+        del table
+        return None
+
+    def known(self, stream_arn: str) -> tuple[KnownStream, ...]:
+        """Remember nothing."""
+        del stream_arn
+        return ()
+
+    def found(self, stream_arn: str, *, follows: bool) -> None:
+        """Remember nothing."""
+
+    def drained(self, stream_arn: str) -> None:
+        """Remember nothing."""
+
+    def forget(self, stream_arn: str) -> None:
+        """Remember nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedTables:
+    """Follows tables through DescribeTable, and remembers their streams in the state table."""
+
+    client: "DynamoDBClient"
+    streams: Streams
+
+    def describe(self, table: str) -> TableNow | None:
+        """Describe a table."""
+        try:
+            described: Mapping[str, Any] = self.client.describe_table(TableName=table)["Table"]
+        except ClientError as error:
+            if verdict(error) is Verdict.NOT_FOUND:
+                return TableNow(exists=False)
+            raise
+        specification = described.get("StreamSpecification") or {}
+        view_type = specification.get("StreamViewType", VIEW_TYPE)
+        return TableNow(stream_arn=described.get("LatestStreamArn"), usable=view_type == VIEW_TYPE)
+
+    def known(self, stream_arn: str) -> tuple[KnownStream, ...]:
+        """Read what is remembered."""
+        return self.streams.load(stream_arn)
+
+    def found(self, stream_arn: str, *, follows: bool) -> None:
+        """Remember a stream, and whether it took the place of another."""
+        self.streams.found(stream_arn, follows=follows)
+
+    def drained(self, stream_arn: str) -> None:
+        """Remember the end of a stream."""
+        self.streams.drained(stream_arn)
+
+    def forget(self, stream_arn: str) -> None:
+        """Remember a stream no more."""
+        self.streams.forget(stream_arn)

@@ -1,0 +1,121 @@
+"""A heartbeat read quickly: most of what a lock table's stream holds, and never recorded.
+
+Strategy: a change is a plain heartbeat if everything the layout reads of both images is the same, as it came, but for
+the version, and the lock is held. Then its meaning is known without reading either row: `lock.renewed`, for counting
+only. What is new is read from three texts. Whatever else, or whatever needs a second look, is None: the layout's own
+reading decides. A property test holds both to the same answer.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from lockside.core.attributes import Image
+from lockside.core.row import Beat, LeaseClock
+from lockside.layouts.claim import RowRule
+from lockside.layouts.field import Field, Lease
+from lockside.layouts.lock import LockReader, Release
+
+TEXT_MAX: Final = 128
+"""Longer names and versions are bounded by their bytes, which is not looked at here."""
+
+LEASES_MAX: Final = 1_024
+"""Spellings of leases remembered; a table has a handful."""
+
+
+@dataclass(frozen=True, slots=True)
+class LockPulse:
+    """What tells a heartbeat of one lock layout.
+
+    `beating` is None for a layout without a relative lease: a heartbeat that moves a stored deadline has flags.
+    """
+
+    rows: RowRule
+    beating: "Beating | None"
+
+    def claims(self, image: Image) -> bool:
+        """Whether an image is a row of the layout, whatever its key."""
+        return self.rows.fits(image)
+
+    def read(self, old: Image, new: Image) -> Beat | None:
+        """Read a claimed row's heartbeat; None if it is not plainly one."""
+        return None if self.beating is None else self.beating.read(old, new)
+
+
+@dataclass(frozen=True, slots=True)
+class Beating:
+    """How the heartbeats of a layout are read: `still` are the attributes that do not move in one.
+
+    `flags` are those of them that may be a truth value, as true and 1 are equal in Python and not on the wire.
+    """
+
+    still: tuple[str, ...]
+    flags: tuple[str, ...]
+    owner: str
+    version: str
+    lease: Lease | None
+    release: Release
+    _leases: dict[tuple[str, str], int] = field(default_factory=dict, compare=False)
+
+    def read(self, old: Image, new: Image) -> Beat | None:
+        """Read a heartbeat: owner, version and lease."""
+        try:
+            was, now, who = old[self.version], new[self.version], new[self.owner]
+            before, after, owner = was["S"], now["S"], who["S"]
+        except (KeyError, TypeError):
+            return None
+        if before == after or not (_short(before, was) and _short(after, now) and _short(owner, who)):
+            return None
+        for name in self.still:
+            if old.get(name) != new.get(name):
+                return None
+        for name in self.flags:
+            if repr(old.get(name)) != repr(new.get(name)):
+                return None
+        lease_ms = None
+        if self.lease is not None and (lease_ms := self._lease(self.lease, new)) is None:
+            return None
+        return None if self.release.holds(new, lease_ms, []) else (owner, after, lease_ms)
+
+    def _lease(self, lease: Lease, new: Image) -> int | None:
+        wire = new.get(lease.field.attr)
+        if type(wire) is not dict or len(wire) != 1:
+            return None
+        [spelled] = wire.items()
+        if type(spelled[1]) is not str:
+            return None
+        lease_ms = self._leases.get(spelled)
+        if lease_ms is None and (lease_ms := lease.read(new, [])) is not None:
+            if len(self._leases) >= LEASES_MAX:
+                self._leases.clear()
+            self._leases[spelled] = lease_ms
+        return lease_ms
+
+
+def _short(text: Any, wire: Any) -> bool:
+    """Whether a wire value holds nothing but a short text."""
+    return type(text) is str and 0 < len(text) <= TEXT_MAX and len(wire) == 1
+
+
+def pulse_of(rows: RowRule, reader: LockReader, clock: LeaseClock) -> LockPulse | None:
+    """Work out a lock layout's pulse; None where the key has a say in which rows are the layout's."""
+    if any(rule is not None for rule in rows.keys):
+        return None
+    return LockPulse(rows, _beating(rows, reader) if clock == "relative" else None)
+
+
+def _beating(rows: RowRule, reader: LockReader) -> Beating | None:
+    owner, version = reader.owner, reader.version
+    if owner is None or version is None or reader.deadline is not None or not (_plain(owner) and _plain(version)):
+        return None
+    roles = (owner, reader.lease.field if reader.lease else None, reader.fence, reader.acquired_at)
+    # Both versions are texts by then, so a rule that asks for one of a type is met by both or by neither.
+    still = {name for name, _ in rows.required} - {version.attr}
+    still |= {one.attr for one in roles if one is not None} | {reader.release.attr} - {""}
+    flags = {name for name, _ in rows.equals}
+    flags |= {reader.release.attr} if reader.release.rule == "equals" else set()
+    still |= set(rows.absent) | flags
+    return Beating(tuple(sorted(still)), tuple(sorted(flags)), owner.attr, version.attr, reader.lease, reader.release)
+
+
+def _plain(field_: Field) -> bool:
+    return "S" in field_.types and field_.path is None
