@@ -22,6 +22,7 @@ GROWTH_MAX: Final = 1.0
 
 LAYOUTS: Final = ("awslabs", "flask-session")
 TICK_MS: Final = 50
+STARTED_MS: Final = 10**12
 
 
 def measure(sizes: Sizes) -> list[Figure]:
@@ -38,20 +39,16 @@ def measure_layout(layout: str, sizes: Sizes) -> list[Figure]:
     locks = sizes.memory_locks
     kind = "session" if layout == "flask-session" else "lock"
     book = _Book(layout)
-    # Pages pass through as they do in a worker, so that what they leave behind is there before and after.
-    book.consume(rows.PAGE_RECORDS * 5, rows.PAGE_RECORDS, first=locks)
-    before = resident()
-    book.consume(locks, locks)
-    per_live = (resident() - before) / locks
+    # Pages pass through as they do in a worker, and one is in hand at each look, so that only what stays is counted.
+    before = book.consume(rows.PAGE_RECORDS * 5, rows.PAGE_RECORDS, first=locks)
+    per_live = (book.consume(locks, locks) - before) / locks
     figures = [
         Figure(f"memory per live {kind}", per_live, "bytes", "at most", LIVE_BYTES_MAX),
         Figure(f"memory per 100,000 live {kind}s", per_live * 100_000 / 2**20, "MiB"),
     ]
     if kind == "lock":
-        book.consume(locks, locks, turn=1)
-        settled = resident()
-        book.consume(sizes.memory_heartbeats, locks, turn=2)
-        grown = (resident() - settled) / locks
+        settled = book.consume(locks, locks, turn=1)
+        grown = (book.consume(sizes.memory_heartbeats, locks, turn=2) - settled) / locks
         figures += [
             Figure(
                 f"memory growth over {sizes.memory_heartbeats:,} heartbeats",
@@ -75,8 +72,12 @@ class _Book:
         self.now_ms = 0
         self.position = 10**20
 
-    def consume(self, takes: int, locks: int, *, first: int = 0, turn: int = 0) -> None:
-        """Take in changes page by page, each page made, parsed and dropped; turn 0 takes the locks first."""
+    def consume(self, takes: int, locks: int, *, first: int = 0, turn: int = 0) -> int:
+        """Take in changes page by page, each page made, parsed and dropped; turn 0 takes the locks first.
+
+        Return the resident bytes while the last page is in hand.
+        """
+        held = 0
         for start in range(0, takes, rows.PAGE_RECORDS):
             page = [
                 self._record(first + number % locks, turn + number // locks)
@@ -84,21 +85,24 @@ class _Book:
             ]
             raws = orjson.loads(orjson.dumps(page))
             self.now_ms += TICK_MS
-            batch = self.reader.take_in(raws, self.memory, self.after, Now(self.now_ms, self.now_ms))
+            batch = self.reader.take_in(raws, self.memory, self.after, Now(STARTED_MS + self.now_ms, self.now_ms))
             self.after = batch.last_position
             self.memory.deadlines.next_deadline()
+            if start + rows.PAGE_RECORDS >= takes:
+                held = resident()
+        return held
 
     def _record(self, number: int, turn: int) -> dict[str, object]:
         self.position += 3
-        keys, new = rows.ROWS[self.layout](number, _version(number, turn), 10**9)
+        keys, new = rows.ROWS[self.layout](number, _version(number, turn), STARTED_MS // 1_000)
         body: dict[str, object] = {
-            "ApproximateCreationDateTime": self.now_ms // 1_000,
+            "ApproximateCreationDateTime": (STARTED_MS + self.now_ms) // 1_000,
             "Keys": keys,
             "NewImage": {**keys, **new},
             "SequenceNumber": str(self.position),
         }
         if turn:
-            _, old = rows.ROWS[self.layout](number, _version(number, turn - 1), 10**9)
+            _, old = rows.ROWS[self.layout](number, _version(number, turn - 1), STARTED_MS // 1_000)
             body["OldImage"] = {**keys, **old}
         return {"eventName": "MODIFY" if turn else "INSERT", "dynamodb": body}
 

@@ -33,7 +33,7 @@ def checkpoints(backend: Emulator, clock: FakeClock) -> Checkpoints:
 
 def test_a_stream_never_read_has_no_state(checkpoints: Checkpoints) -> None:
     """What was never written is told from what was."""
-    assert checkpoints.load(ARN) == StreamState(None, {})
+    assert checkpoints.load(ARN) == StreamState()
 
 
 def test_a_position_is_remembered_with_its_time(checkpoints: Checkpoints, clock: FakeClock) -> None:
@@ -90,7 +90,7 @@ def test_a_start_at_latest_is_remembered_once(checkpoints: Checkpoints) -> None:
     """The first instant stands, and is no shard."""
     assert checkpoints.begin(ARN, 1_000) == 1_000
     assert checkpoints.begin(ARN, 2_000) == 1_000
-    assert checkpoints.load(ARN) == StreamState(1_000, {})
+    assert checkpoints.load(ARN) == StreamState(1_000)
 
 
 def test_more_shards_than_a_page_are_all_read(moto: Emulator, clock: FakeClock) -> None:

@@ -61,6 +61,17 @@ def test_a_second_attempt_at_the_same_loss_seals_no_empty_log(rig: Rig) -> None:
         assert current.epoch == 2
 
 
+def test_a_loss_that_has_grown_cuts_the_next_log_though_its_head_is_empty(rig: Rig) -> None:
+    """The first records after the loss may be written without their head, and are lost from the stream by now."""
+    place = shard()
+    head = begun(rig.trail(), place)
+    assert rig.trail().cut(head.log, 5, 9) == head
+    second = rig.trail().open(place, sources(), "TRIM_HORIZON")
+    assert rig.trail().cut(second.log, 5, 9) == head
+    assert rig.trail().cut(second.log, 5, 12) == second
+    assert rig.trail().open(place, sources(), "TRIM_HORIZON").epoch == 3
+
+
 def test_another_loss_cuts_the_next_log_though_it_is_empty(rig: Rig) -> None:
     """Nothing was recorded in between, but something was consumed: it is another loss."""
     place = shard()
@@ -157,9 +168,9 @@ class Frail(MemoryTrail):
     dies_at = 0
     after = False
 
-    def cut(self, log: str, after: int | None) -> LogHead:
+    def cut(self, log: str, after: int | None, until: int | None = None) -> LogHead:
         """Die, or do it."""
-        return self._maybe_die(lambda: super(Frail, self).cut(log, after))
+        return self._maybe_die(lambda: super(Frail, self).cut(log, after, until))
 
     def observe(self, record: ObserverRecord) -> bool:
         """Die, or do it."""

@@ -48,7 +48,9 @@ Commit = Callable[[str, Item | None, Item | None], None]
 class FakeDynamoDB:
     """The service. `on_commit` is told of each write as it takes effect; `page_items` stands for the 1 MB of a page."""
 
-    def __init__(self, *definitions: Mapping[str, Any], page_items: int = 1_000, on_commit: Commit | None = None) -> None:
+    def __init__(
+        self, *definitions: Mapping[str, Any], page_items: int = 1_000, on_commit: Commit | None = None
+    ) -> None:
         """Create tables of the parameters that CreateTable takes."""
         self.tables = {definition["TableName"]: _table(definition) for definition in definitions}
         self.on_commit = on_commit

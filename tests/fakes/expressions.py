@@ -70,14 +70,12 @@ def updated(expression: str, context: Context) -> dict[str, Any]:
     while parser.more:
         match parser.take().upper():
             case "SET":
-                for name, value in parser.listed(parser.assignment):
-                    item[name] = value
+                item.update(parser.listed(parser.assignment))
             case "REMOVE":
                 for name in parser.listed(parser.attribute):
                     item.pop(name, None)
             case "ADD":
-                for name, value in parser.listed(parser.addition):
-                    item[name] = value
+                item.update(parser.listed(parser.addition))
             case clause:
                 raise ExpressionError(f"update clause {clause} is not understood")
     return item

@@ -64,11 +64,11 @@ class MemoryTrail:
         if head.size > kept.head.size:
             kept.head = head
 
-    def cut(self, log: str, after: int | None) -> LogHead:
+    def cut(self, log: str, after: int | None, until: int | None = None) -> LogHead:
         """Seal a log for what the stream lost; one that was opened after this very loss and is empty stays."""
         self._maybe_fail()
         with self._lock:
-            kept, lost = self.logs[log], str(after)
+            kept, lost = self.logs[log], f"{after} < {until}"
             if kept.previous is not None and kept.lost_before == lost and not kept.head.size and not kept.sealed:
                 return kept.previous
             if kept.sealed and kept.lost is None:

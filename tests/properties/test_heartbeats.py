@@ -54,22 +54,23 @@ def streams(draw: st.DrawFn) -> tuple[str, list[dict[str, Any]]]:
     """Draw a layout and a stream of two locks: mostly heartbeats, with anything else between."""
     layout = draw(st.sampled_from(LAYOUTS))
     names, start = attributes_of(layout), plain_row(layout)
-    version = next((spec.reader.version for spec in builtin().find(layout)), None)
+    version = next((getattr(spec.reader, "version", None) for spec in builtin().find(layout)), None)
     rows: dict[str, dict[str, Any] | None] = {"a": None, "b": None}
     records: list[dict[str, Any]] = []
     for position in range(1, draw(st.integers(1, 12)) + 1):
         name = draw(st.sampled_from(sorted(rows)))
         old = rows[name]
-        new: dict[str, Any] | None = dict(start if old is None else old)
+        row = dict(start if old is None else old)
+        new: dict[str, Any] | None = row
         match draw(st.sampled_from(["beat", "beat", "beat", "change", "drop", "end"])):
             case "change":
-                new[draw(st.sampled_from(names))] = draw(VALUES)
+                row[draw(st.sampled_from(names))] = draw(VALUES)
             case "drop":
-                new.pop(draw(st.sampled_from(names)), None)
+                row.pop(draw(st.sampled_from(names)), None)
             case "end" if old is not None:
                 new = None
             case _ if version is not None:
-                new[version.attr] = {"S": f"v{position}"}
+                row[version.attr] = {"S": f"v{position}"}
             case _:
                 pass
         schema = source(layout).key_schema.names

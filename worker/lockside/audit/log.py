@@ -28,6 +28,9 @@ EPOCHS_MAX: Final = 1000
 FROM_THE_BEGINNING: Final = "-"
 """Stands for the position of a shard that nothing was consumed of."""
 
+UP_TO: Final = " < "
+"""Stands between both ends of a loss; without it nothing was left of the shard."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredHead:
@@ -106,14 +109,16 @@ class Logs:
                 "run one version with one configuration, then `lockside verify`"
             )
 
-    def cut(self, log: str, after: int | None) -> LogHead:
-        """Seal a log because the stream lost what follows `after`; return the final head.
+    def cut(self, log: str, after: int | None, until: int | None = None) -> LogHead:
+        """Seal a log because the stream lost what lies between `after` and `until`; return the final head.
 
         The seal says why, and so does the genesis that follows it: a second attempt at the same loss finds the log that
-        was opened after it, still empty, and returns the head that was sealed then.
+        was opened after it, still empty, and returns the head that was sealed then. Where the loss has grown since, it
+        is another one: of the log whose head is still empty the first records may be written, and must stay beside it.
         Raises FencedError for a log that was sealed for another reason.
         """
         lost = FROM_THE_BEGINNING if after is None else padded(after)
+        lost += "" if until is None else f"{UP_TO}{padded(until)}"
         genesis, stored = self._present(items.genesis_key(log)), self._stored(log)
         if genesis.get(items.LOST, {}).get("S") == lost and stored.head.size == 0 and not stored.sealed:
             return self._stored(genesis[PREVIOUS]["M"]["log"]["S"]).head

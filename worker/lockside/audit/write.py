@@ -122,9 +122,9 @@ class AuditTrail:
         """Move the head forward; see `Logs.advance`."""
         self._logs.advance(head)
 
-    def cut(self, log: str, after: int | None) -> LogHead:
+    def cut(self, log: str, after: int | None, until: int | None = None) -> LogHead:
         """Seal a log for what the stream lost; see `Logs.cut`."""
-        return self._logs.cut(log, after)
+        return self._logs.cut(log, after, until)
 
     def observe(self, record: ObserverRecord) -> bool:
         """Put an observer record once, with its log's head; False if its identity was there already."""

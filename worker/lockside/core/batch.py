@@ -137,6 +137,8 @@ class _Intake:
     batch: Batch = field(default_factory=Batch)
     begun: set[TimerKey] = field(default_factory=set)
     doubted: set[TimerKey] = field(default_factory=set)
+    renewals: int = 0
+    renewed_ms: int | None = None
 
     def take(self, raw: Mapping[str, Any], position: int) -> None:
         """Take in one record."""
@@ -145,8 +147,10 @@ class _Intake:
         if self.heartbeats is not None:
             renewed_ms = self.heartbeats.take(raw, self.memory.deadlines, self.now)
             if renewed_ms is not None:
-                self._note_age(renewed_ms)
-                self.batch.events[RENEWED] = self.batch.events.get(RENEWED, 0) + 1
+                self.renewals += 1
+                if renewed_ms != self.renewed_ms:
+                    self.renewed_ms = renewed_ms
+                    self._note_age(renewed_ms)
                 return
         first = self.reader.sources[0]
         schema, precision_ms = first.key_schema, first.recipe.precision_ms
@@ -174,6 +178,8 @@ class _Intake:
 
     def finish(self) -> Batch:
         """Return the batch, without live entries that began and ended in it."""
+        if self.renewals:
+            self.batch.events[RENEWED] = self.batch.events.get(RENEWED, 0) + self.renewals
         for entity in self.begun:
             if entity in self.batch.live and self.batch.live[entity].hold is None:
                 del self.batch.live[entity]

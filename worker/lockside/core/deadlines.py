@@ -130,7 +130,7 @@ class Deadlines:
             self._put_off.pop(entity, None)
             self._held_back.discard(entity)
         _actor, _version, lease_ms, created_ms = renewal
-        _due_ms, early_ms, _legal_ms = instants.leased_due(lease_ms, created_ms, self._recipes[number][1], now)
+        early_ms = instants.leased_early_ms(lease_ms, created_ms, self._recipes[number][1], now)
         self._queue.bring_forward(slot, early_ms)
         return True
 

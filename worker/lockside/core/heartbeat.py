@@ -21,37 +21,46 @@ from lockside.errors import WireFaultError
 RENEWED: EventType = "lock.renewed"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Heartbeats:
-    """Takes in the heartbeats of one source, the only one on its stream."""
+    """Takes in the heartbeats of one batch of one source, the only one on its stream."""
 
     source: Source
     pulses: tuple[Pulse, ...]
+    _seconds: float | None = None
+    _created_ms: int = -1
 
     def take(self, raw: Mapping[str, Any], deadlines: Deadlines, now: Now) -> int | None:
         """Take in a heartbeat and return its creation time; None, and nothing done, if it is not plainly one."""
         body = raw["dynamodb"]
         if raw.get("eventName") != "MODIFY" or type(body) is not dict:
             return None
-        old, new, keys = body.get("OldImage"), body.get("NewImage"), body.get("Keys")
-        if type(old) is not dict or type(new) is not dict or type(keys) is not dict:
+        old, new = body.get("OldImage"), body.get("NewImage")
+        if type(old) is not dict or type(new) is not dict:
             return None
         beat = self._beat(old, new)
         if beat is None:
             return None
-        recipe = self.source.recipe
+        source = self.source
         actor, version, lease_ms = beat
-        lease_ms = recipe.lease_ms if lease_ms is None else lease_ms
-        if lease_ms is None:
+        if lease_ms is None and (lease_ms := source.recipe.lease_ms) is None:
             return None
         try:
-            key = _packed_key(keys, self.source.key_schema.names)
-            created_ms = decode.created_ms(body, recipe.precision_ms)
-            renewal = (actor, version, lease_ms, created_ms)
-            taken = key is not None and deadlines.renew(self.source.id, key, renewal, now)
-        except (WireFaultError, UnicodeEncodeError):
+            key = _packed_key(body["Keys"], source.key_schema.names)
+            created_ms = self._created(body)
+            taken = deadlines.renew(source.id, key, (actor, version, lease_ms, created_ms), now)
+        except (WireFaultError, UnicodeEncodeError, KeyError, TypeError):
+            # The whole way tells what is wrong.
             return None
         return created_ms if taken else None
+
+    def _created(self, body: dict[str, Any]) -> int:
+        """Read the creation time; as a whole page may have been written in one second, once for equal ones."""
+        seconds = body["ApproximateCreationDateTime"]
+        if type(seconds) is not float or seconds != self._seconds:
+            self._created_ms = decode.created_ms(body, self.source.recipe.precision_ms)
+            self._seconds = seconds if type(seconds) is float else None
+        return self._created_ms
 
     def _beat(self, old: Image, new: Image) -> Beat | None:
         for pulse in self.pulses:
@@ -70,15 +79,13 @@ def heartbeats_of(sources: tuple[Source, ...]) -> Heartbeats | None:
     return Heartbeats(source, sound) if len(sound) == len(pulses) else None
 
 
-def _packed_key(keys: dict[str, Any], names: tuple[str, ...]) -> bytes | None:
-    """Pack a key of texts, as `held.pack_key` does; None for another."""
+def _packed_key(keys: Any, names: tuple[str, ...]) -> bytes:
+    """Pack a key of texts, as `held.pack_key` does. Raises TypeError or KeyError for another."""
     parts: list[bytes] = []
     for name in names:
-        wire = keys.get(name)
-        if type(wire) is not dict or len(wire) != 1:
-            return None
-        text = wire.get("S")
-        if type(text) is not str:
-            return None
+        wire = keys[name]
+        text = wire["S"]
+        if type(text) is not str or len(wire) != 1:
+            raise TypeError
         parts.append(text.encode())
     return held.pack_texts(parts)

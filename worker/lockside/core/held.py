@@ -49,8 +49,13 @@ _PARTS: Final = b"2"
 def pack_renewed(slot: int, renewal: Renewal, now: Now) -> bytes:
     """Pack a lock's hold with a lease, which is what heartbeats renew. Raises UnicodeEncodeError."""
     actor, version, lease_ms, created_ms = renewal
-    owner = actor.encode()
-    return _times(slot, _LEASE, len(owner), (created_ms, lease_ms), now) + owner + version.encode()
+    owner, wall_ms = actor.encode(), now.wall_ms
+    age_ms = wall_ms - created_ms
+    if -_AGE_MAX_MS <= age_ms <= _AGE_MAX_MS and lease_ms <= _LEASE_MAX_MS:
+        head = _HEAD.pack(slot, _LEASE, len(owner), wall_ms, now.mono_ms, age_ms, lease_ms)
+    else:
+        head = _times(slot, _LEASE, len(owner), (created_ms, lease_ms), now)
+    return head + owner + version.encode()
 
 
 def pack(slot: int, hold: Hold, now: Now) -> bytes:

@@ -48,7 +48,12 @@ def stored_due(honoured_until_ms: int, recipe: Recipe, received: Now) -> Due:
 
 def leased_due(lease_ms: int, created_ms: int, recipe: Recipe, received: Now) -> Due:
     """Work out when a lease is due: from receipt, or from the creation time where that tells earlier."""
+    early_ms = leased_early_ms(lease_ms, created_ms, recipe, received)
+    return received.mono_ms + lease_ms, early_ms, received.wall_ms + early_ms - received.mono_ms
+
+
+def leased_early_ms(lease_ms: int, created_ms: int, recipe: Recipe, received: Now) -> int:
+    """Work out only when a lease may be tested at the earliest."""
+    ahead_ms = created_ms + recipe.precision_ms + recipe.clock_margin_ms - received.wall_ms
     due_ms = received.mono_ms + lease_ms
-    written_by_ms = created_ms + recipe.precision_ms + recipe.clock_margin_ms
-    early_ms = due_ms + min(0, written_by_ms - received.wall_ms)
-    return due_ms, early_ms, received.wall_ms + early_ms - received.mono_ms
+    return due_ms if ahead_ms >= 0 else due_ms + ahead_ms

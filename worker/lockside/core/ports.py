@@ -101,10 +101,11 @@ class Trail(Protocol):
         """Move the head forward. Raises FencedError when the log was sealed."""
         ...
 
-    def cut(self, log: str, after: int | None) -> LogHead:
-        """Seal a log because the stream lost what follows `after`; return its final head. `open` makes the next one.
+    def cut(self, log: str, after: int | None, until: int | None = None) -> LogHead:
+        """Seal a log because the stream lost what lies between `after` and `until`; return its final head.
 
-        A log that was opened after this very loss and is still empty stays: the head sealed then is returned again.
+        `open` makes the next one. A log that was opened after this very loss and is still empty stays: the head sealed
+        then is returned again.
         """
         ...
 

@@ -135,7 +135,7 @@ class ShardProcessor:
         if head.last_position is not None and (gap.after is None or gap.after < head.last_position):
             gap = replace(gap, after=head.last_position, after_ms=head.running_max_ms)
         self.flush()
-        sealed = self._with.trail.cut(head.log, gap.after)
+        sealed = self._with.trail.cut(head.log, gap.after, gap.until)
         now_ms = self._with.clock.now().wall_ms
         record = observer.gap_record(self._shard, tuple(self._sources.values()), gap, sealed, now_ms)
         if self._with.trail.observe(record):

@@ -88,8 +88,7 @@ class ShardReader:
         self._settings = services.settings
         self._position = start.position
         self._checkpointed = start.position
-        self._promised_ms = start.promised_ms
-        self._reach = Reach(start.tip_ms, start.tip_ms if start.tip_kept else None)
+        self._reach = Reach(start.tip_ms, start.tip_ms if start.tip_kept else None, start.promised_ms)
         self._iterator: str | None = None
         self._begun = False
         self._ended = False
@@ -98,6 +97,7 @@ class ShardReader:
         self._missing_ms = 0
         self._aged_out = False
         self._from_horizon = False
+        self._at_horizon = False
         self._loss: Loss | None = None
         self._faulty_page = False
         self._outage = Outage()
@@ -171,6 +171,8 @@ class ShardReader:
         if self._checkpoint_due():
             self._checkpoint()
         elif self._loss is None and self._tip.caught_up and self._reach.is_due:
+            # A tip that is remembered vouches for all before it, so it comes with the position, or after it.
+            self._checkpoint()
             self._remember_tip()
         return Step(Progress.DRAINED if self._tip.drained else Progress.READING, self._idle_seconds(page))
 
@@ -199,6 +201,7 @@ class ShardReader:
         streams = self._services.streams
         if self._iterator is None:
             place: dict[str, Any] = {"ShardIteratorType": "TRIM_HORIZON"}
+            self._at_horizon = self._position is None
             if self._position is not None and not self._from_horizon:
                 place = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": spelled(self._position)}
             answer = streams.get_shard_iterator(StreamArn=self._plan.stream_arn, ShardId=self.shard.shard_id, **place)
@@ -213,12 +216,13 @@ class ShardReader:
         now_ms = self._endpoint_now_ms(page)
         if self._started_ms is None:
             self._started_ms = now_ms
+        if self._at_horizon:
             self._judge_start(now_ms)
-        if records and self._reach.tip_ms is None:
-            self._promise(creation_ms(records[0]) or now_ms)
         self._tip.page(records, now_ms)
         if self._loss is not None:
             self._tell_loss(self._loss, records, ended=page.get("NextShardIterator") is None)
+        if records and not self.remembered:
+            self._promise(creation_ms(records[0]) or now_ms)
         self._processor.process_records(self._since(records), caught_up=self._tip.caught_up)
         self._position = position
         self._unflushed_records += len(records)
@@ -242,7 +246,11 @@ class ShardReader:
         return [record for record in records if decode.sequence_number(record) > position]
 
     def _judge_start(self, now_ms: int) -> None:
-        """Find out whether the first changes of a shard that nothing was consumed of are gone; no error tells."""
+        """Find out whether the first changes of a shard that nothing was consumed of are gone; no error tells.
+
+        Asked of every iterator at the horizon: one that expired after an empty page may have been given out days ago.
+        """
+        self._at_horizon = False
         if self._position is None and self._is_lost(now_ms):
             self._loss = "trimmed"
 
@@ -250,7 +258,7 @@ class ShardReader:
         """Whether what follows the position may be lost, if the stream does not have it any more."""
         tip_ms = self._reach.tip_ms
         if tip_ms is None and self._position is None:
-            tip_ms = self._promised_ms
+            tip_ms = self._reach.promised_ms
         return gap.lost(self._position, tip_ms, now_ms)
 
     def _promise(self, created_ms: int) -> None:
@@ -319,7 +327,7 @@ class ShardReader:
 
     def _remember_tip(self) -> None:
         """Remember that all was consumed up to now, though no position moved."""
-        if self._reach.tip_ms is not None:
+        if self._reach.tip_ms is not None and not self._reach.is_written:
             self._services.checkpoints.touch(self.shard, self._reach.tip_ms)
             self._reach.wrote()
 

@@ -14,6 +14,9 @@ from lockside.errors import WireFaultError
 FRESH_MS: Final = 10_000
 """A change younger than this is of just now: streams deliver within a few seconds."""
 
+STALE_MS: Final = 60_000
+"""Who did not read for so long, asleep or cut off, has to catch up anew. No wait between two pages is as long."""
+
 
 @dataclass(slots=True)
 class Tip:
@@ -24,9 +27,13 @@ class Tip:
     empty_pages_needed: int
     empty_pages: int = 0
     caught_up: bool = False
+    read_ms: int | None = None
 
     def page(self, records: Sequence[Mapping[str, Any]], now_ms: int) -> None:
         """Take in one page, read at `now_ms` of the endpoint's clock."""
+        if self.read_ms is not None and now_ms - self.read_ms > STALE_MS:
+            self.caught_up, self.empty_pages = False, 0
+        self.read_ms = now_ms
         if not records:
             self.empty_pages += 1
             self.caught_up = self.caught_up or self.drained

@@ -1,1 +1,0 @@
-"""The seeded simulation: the real worker in virtual time, among every fault, under the eyes of checkers."""
