@@ -51,7 +51,7 @@ SOON_SECONDS: Final = 4.0
 """What a loaded machine may take besides the lease."""
 
 POLL_SECONDS: Final = 0.05
-WAIT_SECONDS_MAX: Final = 30.0
+WAIT_SECONDS_MAX: Final = 60.0
 
 
 @dataclass
