@@ -22,6 +22,7 @@ from lockside.emulators.emulator import Emulator
 from lockside.emulators.tables import create_lock_table
 from tests.fakes.clock import FakeClock
 from tests.fakes.state_table import dynamodb
+from tests.fakes.stream_backing import made_within
 from tests.fakes.stream_control import CommandError, Scene, Script
 from tests.fakes.stream_rig import streams_client
 from tests.fakes.stream_server import StreamServer
@@ -150,6 +151,23 @@ def test_creation_times_are_of_the_second(front: Front) -> None:
     (record,) = [record for shard in stream.shards.values() for record in shard.records]
     told = record["dynamodb"]["ApproximateCreationDateTime"]
     assert before // 1000 <= told <= after // 1000
+
+
+@pytest.mark.parametrize(
+    ("told", "drawn", "made"),
+    [
+        (60_000, 60_000, 60_000),
+        (60_000, 119_999, 119_999),
+        (60_000, 120_001, 119_999),
+        (60_000, 124_999, 119_999),
+        (60_000, 125_000, 60_000),
+        (60_000, 59_999, 60_000),
+    ],
+    ids=["at once", "within the minute", "just after it", "at the limit", "long ago", "a clock that lags"],
+)
+def test_a_time_told_to_the_minute_is_made_exact_within_it(told: int, drawn: int, made: int) -> None:
+    """What is drawn just after the minute's end was made before it: neither a minute early nor in the next one."""
+    assert made_within(told, drawn) == made
 
 
 def test_removals_and_batches_come_through(front: Front) -> None:

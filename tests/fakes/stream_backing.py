@@ -36,6 +36,19 @@ ANSWER_SECONDS_MAX: Final = 60.0
 IDLE_MIN_SECONDS: Final = 0.02
 IDLE_MAX_SECONDS: Final = 0.2
 MINUTE_MS: Final = 60_000
+DRAW_MS_MAX: Final = 5_000
+"""How long after it was made a change may be drawn and still count as made just now."""
+
+
+def made_within(told_ms: int, drawn_ms: int) -> int:
+    """Return when a change was made whose time is told to the minute only, as DynamoDB Local does.
+
+    What it made just now was made just before it was drawn, and no later than the told minute's end: the draw itself
+    may fall into the next. Of older ones no more is known than what was told.
+    """
+    if 0 <= drawn_ms - told_ms < MINUTE_MS + DRAW_MS_MAX:
+        return min(drawn_ms, told_ms + MINUTE_MS - 1)
+    return told_ms
 
 
 @dataclass
@@ -160,17 +173,18 @@ class Backing:
         """Draw one page; return the number of its records."""
         if not source.iterator and not self._next_iterator(source):
             return 0
-        asked_ms = self._service.now_ms()
         try:
             page = self._ask("GetRecords", {"ShardIterator": source.iterator, "Limit": 1_000})
         except ServiceError:
             source.iterator = ""
             raise
-        records = page.get("Records", ())
+        records, drawn_ms, to_the_minute = page.get("Records", ()), self._service.now_ms(), ":ddblocal:" in source.arn
         with self._service.lock:
             self._service.turn()
             for record in records:
-                self._service.model.feed(source.table, record, self._created_ms(record, source, asked_ms))
+                told_ms = int(record["dynamodb"]["ApproximateCreationDateTime"] * 1000)
+                made_ms = made_within(told_ms, drawn_ms) if to_the_minute else told_ms
+                self._service.model.feed(source.table, record, made_ms)
                 source.position = record["dynamodb"]["SequenceNumber"]
         source.iterator = page.get("NextShardIterator") or ""
         if not source.iterator:
@@ -194,16 +208,6 @@ class Backing:
         """Return the next shard to draw. The emulators' streams are one line of shards, listed oldest first."""
         listed = self._ask("DescribeStream", {"StreamArn": source.arn})["StreamDescription"]["Shards"]
         return next((shard["ShardId"] for shard in listed if shard["ShardId"] not in source.read), "")
-
-    def _created_ms(self, record: Mapping[str, Any], source: Source, asked_ms: int) -> int:
-        """Return when a change was made, as exactly as can be known.
-
-        DynamoDB Local tells the minute only. What it made within the last one was made just before it was drawn.
-        """
-        told_ms = int(record["dynamodb"]["ApproximateCreationDateTime"] * 1000)
-        if ":ddblocal:" in source.arn and 0 <= asked_ms - told_ms < MINUTE_MS:
-            return asked_ms
-        return told_ms
 
     # -- the wire ----------------------------------------------------------------------------------------------------
 
