@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from lockside.aws.fast_parse import FastParser
 from lockside.aws.fast_write import body_of
 from lockside.core import attributes, decode
+from lockside.core.lazy_image import opened
 
 TEXT = st.text(max_size=12)
 NUMBERS = st.integers(-(10**37), 10**37).map(str) | st.decimals(
@@ -83,7 +84,7 @@ def plain(page: Any) -> Any:
         body = dict(record["dynamodb"])
         body["ApproximateCreationDateTime"] = decode.created_ms(body, 1)
         for name in {"Keys", "OldImage", "NewImage"} & body.keys():
-            body[name] = attributes.decode_image(body[name])
+            body[name] = attributes.decode_image(opened(body[name]))
         records.append(record | {"dynamodb": body})
     return page | {"Records": records}
 

@@ -166,7 +166,7 @@ def test_no_two_keys_pack_alike(one: EntityKey, other: EntityKey) -> None:
     assert (held.pack_key(one) == held.pack_key(other)) == (one == other)
 
 
-@given(st.lists(st.text(max_size=8), min_size=1, max_size=3))
+@given(st.lists(st.text(max_size=8), min_size=1, max_size=2))
 def test_keys_of_text_pack_alike_both_ways(texts: list[str]) -> None:
     """From the record as it came, and from the decoded key."""
     key = EntityKey(tuple(("S", text) for text in texts))

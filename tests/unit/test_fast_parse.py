@@ -12,6 +12,7 @@ from lockside.aws import fast_parse
 from lockside.aws.clients import connect
 from lockside.aws.fast_parse import FastParser, FastParserFactory, UnexpectedError, prove, read_page
 from lockside.core import attributes, decode
+from lockside.core.lazy_image import LazyImage, opened
 from lockside.errors import WireFaultError
 from lockside.settings import AwsSettings
 from tests.fakes.captures import CAPTURES, NAMES, read
@@ -55,7 +56,7 @@ def plain_record(record: Any) -> Any:
     body = dict(record["dynamodb"])
     body["ApproximateCreationDateTime"] = decode.created_ms(body, 1)
     for name in {"Keys", "OldImage", "NewImage"} & body.keys():
-        body[name] = attributes.decode_image(body[name])
+        body[name] = attributes.decode_image(opened(body[name]))
     return record | {"dynamodb": body}
 
 
@@ -75,10 +76,26 @@ def test_captures_are_read_as_botocore_does(reading: Reading, name: str) -> None
 
 
 def test_images_are_not_walked_through(reading: Reading) -> None:
-    """A whole creation time stays a number and binary stays base64, which is where the time is saved."""
+    """A whole creation time stays a number, an image text and its binary base64: there the time is saved."""
     ours, _ = reading.both(reading.answer({"Records": [record(NewImage={"b": {"B": "AAE="}})]}))
-    assert ours["Records"][0]["dynamodb"]["NewImage"] == {"b": {"B": "AAE="}}
+    image = ours["Records"][0]["dynamodb"]["NewImage"]
+    assert type(image) is LazyImage
+    assert image.read() == {"b": {"B": "AAE="}}
     assert ours["Records"][0]["dynamodb"]["ApproximateCreationDateTime"] == 1.7e9
+
+
+def test_lazy_images_are_equal_that_read_the_same() -> None:
+    """A record that came twice is the same record, however its text is spaced."""
+    one, other = LazyImage(b'{"k":{"S":"a"}}'), LazyImage(b'{ "k": {"S": "\\u0061"} }')
+    assert one == other
+    assert one != LazyImage(b'{"k":{"S":"b"}}')
+    assert one != {"k": {"S": "a"}}
+
+
+def test_a_number_that_none_can_hold_costs_one_record() -> None:
+    """JSON's grammar allows it, a wire value never has it."""
+    with pytest.raises(WireFaultError, match="image_shape"):
+        LazyImage(b'{"k":1e999}').read()
 
 
 def test_a_fractional_creation_time_is_rounded_by_botocore(reading: Reading) -> None:
@@ -109,6 +126,9 @@ def test_the_last_page_of_a_closed_shard_has_no_iterator(reading: Reading) -> No
         b'{"Records":[{"dynamodb":{}}]}',
         b'{"Records":[{"dynamodb":{"ApproximateCreationDateTime":"2026-11-23T10:00:00Z"}}]}',
         b'{"Records":[{"dynamodb":{"ApproximateCreationDateTime":1,"SequenceNumber":"\\ud800"}}]}',
+        b'{"Records":[{"dynamodb":{"ApproximateCreationDateTime":1,"NewImage":{"k":{"S":"\xff"}}}}]}',
+        b'{"Records":[{"dynamodb":{"ApproximateCreationDateTime":1,"NewImage":{"k":{"S":"\\q"}}}}]}',
+        b'{"Records":[{"dynamodb":{"ApproximateCreationDateTime":1,"NewImage":{"k":{"S":"a"}}]}',
     ],
 )
 def test_anything_not_as_known_goes_to_botocore(reading: Reading, body: bytes) -> None:

@@ -1,4 +1,4 @@
-"""GetRecords answers read by orjson: most of a stream reader's CPU is botocore's walk through the response's shape.
+"""GetRecords answers read by msgspec: most of a stream reader's CPU is botocore's walk through the response's shape.
 
 Strategy: a parser factory, set as the session's component `response_parser_factory`, wraps each parser that botocore
 makes. A GetRecords answer with nothing unexpected in it is read here; whatever else, an error or a member that is not
@@ -6,18 +6,21 @@ known, goes to botocore's own parser as it came. Status, headers and request id 
 it is given the same answer with an empty body.
 
 What differs from botocore's reading, and is read alike by `core.decode` and `core.attributes`: a whole creation time
-stays a number, binary stays base64 text.
+stays a number, binary stays base64 text, and an image stays text until it is asked for (`core.lazy_image`).
 """
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
+import msgspec
 import structlog
 from botocore.parsers import ResponseParserFactory
 from botocore.utils import parse_timestamp
+from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import asdict
 
 from lockside.core import attributes, decode, telemetry
+from lockside.core.lazy_image import LazyImage, opened
 
 if TYPE_CHECKING:
     from botocore.model import Shape
@@ -31,22 +34,42 @@ COMPONENT: Final = "response_parser_factory"
 
 OPERATION: Final = "GetRecords"
 STATUS_GOOD: Final = 200
-ANSWER: Final = frozenset({"Records", "NextShardIterator"})
-RECORD: Final = frozenset(
-    {"eventID", "eventName", "eventVersion", "eventSource", "awsRegion", "dynamodb", "userIdentity"}
-)
-BODY: Final = frozenset(
-    {
-        "ApproximateCreationDateTime",
-        "Keys",
-        "NewImage",
-        "OldImage",
-        "SequenceNumber",
-        "SizeBytes",
-        "StreamViewType",
-    }
-)
 CREATED: Final = "ApproximateCreationDateTime"
+IMAGES: Final = ("NewImage", "OldImage")
+
+
+class Body(Struct, gc=False, forbid_unknown_fields=True):
+    """A record's `dynamodb` member."""
+
+    ApproximateCreationDateTime: int | float
+    Keys: Any = UNSET
+    NewImage: Raw | UnsetType = UNSET
+    OldImage: Raw | UnsetType = UNSET
+    SequenceNumber: str | UnsetType = UNSET
+    SizeBytes: int | UnsetType = UNSET
+    StreamViewType: str | UnsetType = UNSET
+
+
+class Record(Struct, gc=False, forbid_unknown_fields=True):
+    """One record."""
+
+    dynamodb: Body
+    eventID: str | UnsetType = UNSET
+    eventName: str | UnsetType = UNSET
+    eventVersion: str | UnsetType = UNSET
+    eventSource: str | UnsetType = UNSET
+    awsRegion: str | UnsetType = UNSET
+    userIdentity: Any = UNSET
+
+
+class Page(Struct, gc=False, forbid_unknown_fields=True):
+    """An answer. A closed shard's last page may spell its missing iterator as null."""
+
+    Records: list[Record]
+    NextShardIterator: str | None = None
+
+
+_READ: Final = msgspec.json.Decoder(Page).decode
 
 SAMPLE: Final = (
     b'{"NextShardIterator":"next","Records":[{"awsRegion":"us-east-1","dynamodb":{"ApproximateCreationDateTime":1.7e9,'
@@ -63,38 +86,36 @@ class UnexpectedError(Exception):
 def read_page(body: bytes) -> dict[str, Any]:
     """Read a GetRecords body; images stay as they came. Raises UnexpectedError for anything not as known."""
     try:
-        page: Any = orjson.loads(body)
-    except ValueError:
+        # What is passed over unread is looked through for JSON's grammar, and not for UTF-8's.
+        if not body.isascii():
+            body.decode()
+        page = _READ(body)
+    except (ValueError, RecursionError):
         raise UnexpectedError from None
-    if not isinstance(page, dict) or not page.keys() <= ANSWER:
-        raise UnexpectedError
-    records = page.get("Records")
-    if not isinstance(records, list):
-        raise UnexpectedError
-    for record in records:
-        _look_over(record)
-    if page.get("NextShardIterator", "") is None:
-        # A closed shard's last page. botocore leaves out what is null.
-        del page["NextShardIterator"]
-    return page
+    read = {"Records": [_as_map(record) for record in page.Records]}
+    return read if page.NextShardIterator is None else {**read, "NextShardIterator": page.NextShardIterator}
 
 
-def _look_over(record: object) -> None:
-    """Check a record's members, and turn a fractional creation time into what botocore makes of it.
+def _as_map(record: Record) -> dict[str, Any]:
+    """Return a record as botocore has it, with a fractional creation time as botocore makes of it.
 
     Both ways of rounding a fraction to a millisecond differ now and then, and a record's bytes may not (law 2).
     """
-    if not isinstance(record, dict) or not record.keys() <= RECORD:
-        raise UnexpectedError
-    body = record.get("dynamodb")
-    if not isinstance(body, dict) or not body.keys() <= BODY:
-        raise UnexpectedError
-    created = body.get(CREATED)
-    if type(created) is float:
-        if not created.is_integer():
-            body[CREATED] = _moment(created)
-    elif type(created) is not int:
-        raise UnexpectedError
+    made, body = asdict(record), asdict(record.dynamodb)
+    for name in IMAGES:
+        if body[name] is UNSET:
+            del body[name]
+        else:
+            body[name] = LazyImage(body[name])
+    created = body[CREATED]
+    if type(created) is float and not created.is_integer():
+        body[CREATED] = _moment(created)
+    made["dynamodb"] = body if UNSET not in body.values() else _told(body)
+    return made if UNSET not in made.values() else _told(made)
+
+
+def _told(members: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not UNSET}
 
 
 def _moment(seconds: Any) -> Any:
@@ -177,5 +198,5 @@ def _plain(parsed: Mapping[str, Any]) -> dict[str, Any]:
 
 def _plain_record(record: Mapping[str, Any]) -> dict[str, Any]:
     body = record["dynamodb"]
-    items = {name: attributes.decode_image(body[name]) for name in ("Keys", "OldImage", "NewImage") if name in body}
+    items = {name: attributes.decode_image(opened(body[name])) for name in ("Keys", *IMAGES) if name in body}
     return {**record, "dynamodb": {**body, CREATED: decode.created_ms(body, 1), **items}}

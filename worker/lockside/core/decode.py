@@ -12,6 +12,7 @@ from typing import Any, Final
 from lockside.core.attributes import Image
 from lockside.core.change import Change, Operation, ShardRef
 from lockside.core.entity import EntityKey, KeySchema, entity_key
+from lockside.core.lazy_image import opened
 from lockside.errors import FaultyPageError, WireFaultError
 
 SEQUENCE_DIGITS_MAX: Final = 40
@@ -114,7 +115,7 @@ def _operation(name: object) -> Operation:
 
 
 def _image(body: Mapping[str, Any], member: str) -> Image | None:
-    image = body.get(member)
+    image = opened(body.get(member))
     if image is None:
         return None
     if not isinstance(image, Mapping):

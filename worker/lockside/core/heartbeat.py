@@ -13,6 +13,7 @@ from lockside.core import decode, held
 from lockside.core.attributes import Image
 from lockside.core.deadlines import Deadlines
 from lockside.core.event import EventType
+from lockside.core.lazy_image import opened
 from lockside.core.now import Now
 from lockside.core.recipe import Source
 from lockside.core.row import Beat, Pulse
@@ -27,7 +28,7 @@ class Heartbeats:
 
     source: Source
     pulses: tuple[Pulse, ...]
-    _seconds: float | None = None
+    _seconds: Any = None
     _created_ms: int = -1
 
     def take(self, raw: Mapping[str, Any], deadlines: Deadlines, now: Now) -> int | None:
@@ -35,11 +36,11 @@ class Heartbeats:
         body = raw["dynamodb"]
         if raw.get("eventName") != "MODIFY" or type(body) is not dict:
             return None
-        old, new = body.get("OldImage"), body.get("NewImage")
-        if type(old) is not dict or type(new) is not dict:
+        try:
+            old, new = _image(body, "OldImage"), _image(body, "NewImage")
+        except WireFaultError:
             return None
-        beat = self._beat(old, new)
-        if beat is None:
+        if old is None or new is None or (beat := self._beat(old, new)) is None:
             return None
         source = self.source
         actor, version, lease_ms = beat
@@ -57,9 +58,9 @@ class Heartbeats:
     def _created(self, body: dict[str, Any]) -> int:
         """Read the creation time; as a whole page may have been written in one second, once for equal ones."""
         seconds = body["ApproximateCreationDateTime"]
-        if type(seconds) is not float or seconds != self._seconds:
+        if seconds != self._seconds or type(seconds) is not type(self._seconds):
             self._created_ms = decode.created_ms(body, self.source.recipe.precision_ms)
-            self._seconds = seconds if type(seconds) is float else None
+            self._seconds = seconds
         return self._created_ms
 
     def _beat(self, old: Image, new: Image) -> Beat | None:
@@ -77,6 +78,11 @@ def heartbeats_of(sources: tuple[Source, ...]) -> Heartbeats | None:
     pulses = [layout.pulse for layout in source.layouts]
     sound = tuple(pulse for pulse in pulses if pulse is not None)
     return Heartbeats(source, sound) if len(sound) == len(pulses) else None
+
+
+def _image(body: dict[str, Any], member: str) -> dict[str, Any] | None:
+    image = opened(body.get(member))
+    return image if type(image) is dict else None
 
 
 def _packed_key(keys: Any, names: tuple[str, ...]) -> bytes:

@@ -20,17 +20,20 @@ from lockside.core.recipe import Recipe
 Renewal = tuple[str, str, int, int]
 """A heartbeat: owner, version, lease and creation time."""
 
-_HEAD: Final = Struct("<IBHqqiI")
-"""Slot, facts, bytes of the actor, received (wall, monotonic), age of the change when received, lease."""
+_HEAD: Final = Struct("<IBHqqi")
+"""Slot, facts, bytes of the actor, received (wall, monotonic), age of the change when received."""
+
+_LEASED: Final = Struct("<IBHqqiI")
+"""The same with a lease, where there is one."""
 
 _WIDE: Final = Struct("<qq")
-"""Creation time and lease where age or lease are too long for the head."""
+"""Creation time and lease where age or lease are too long to stand in front."""
 
 _AGE_MAX_MS: Final = 2**31 - 1
 _LEASE_MAX_MS: Final = 2**32 - 1
 
-_ABSOLUTE: Final = Struct("<qq")
-"""Deadline and grace, where there is one of them."""
+_INSTANT: Final = Struct("<q")
+"""A deadline, and a grace, where there is one."""
 
 _SLOT: Final = Struct("<I")
 _SESSION: Final = 1
@@ -52,7 +55,7 @@ def pack_renewed(slot: int, renewal: Renewal, now: Now) -> bytes:
     owner, wall_ms = actor.encode(), now.wall_ms
     age_ms = wall_ms - created_ms
     if -_AGE_MAX_MS <= age_ms <= _AGE_MAX_MS and lease_ms <= _LEASE_MAX_MS:
-        head = _HEAD.pack(slot, _LEASE, len(owner), wall_ms, now.mono_ms, age_ms, lease_ms)
+        head = _LEASED.pack(slot, _LEASE, len(owner), wall_ms, now.mono_ms, age_ms, lease_ms)
     else:
         head = _times(slot, _LEASE, len(owner), (created_ms, lease_ms), now)
     return head + owner + version.encode()
@@ -67,17 +70,20 @@ def pack(slot: int, hold: Hold, now: Now) -> bytes:
     facts |= 0 if hold.lease_ms is None else _LEASE
     facts |= 0 if hold.deadline_ms is None else _STORED
     facts |= _GRACE if hold.grace_ms else 0
-    stored = _ABSOLUTE.pack(hold.deadline_ms or 0, hold.grace_ms) if facts & (_STORED | _GRACE) else b""
     times = _times(slot, facts, len(actor), (hold.created_ms, hold.lease_ms or 0), now)
-    return b"".join((times, stored, actor, version))
+    deadline = b"" if hold.deadline_ms is None else _INSTANT.pack(hold.deadline_ms)
+    grace = _INSTANT.pack(hold.grace_ms) if hold.grace_ms else b""
+    return b"".join((times, deadline, grace, actor, version))
 
 
 def _times(slot: int, facts: int, actor_bytes: int, times: tuple[int, int], now: Now) -> bytes:
     created_ms, lease_ms = times
     age_ms = now.wall_ms - created_ms
     if -_AGE_MAX_MS <= age_ms <= _AGE_MAX_MS and lease_ms <= _LEASE_MAX_MS:
-        return _HEAD.pack(slot, facts, actor_bytes, now.wall_ms, now.mono_ms, age_ms, lease_ms)
-    head = _HEAD.pack(slot, facts | _LONG, actor_bytes, now.wall_ms, now.mono_ms, 0, 0)
+        if facts & _LEASE:
+            return _LEASED.pack(slot, facts, actor_bytes, now.wall_ms, now.mono_ms, age_ms, lease_ms)
+        return _HEAD.pack(slot, facts, actor_bytes, now.wall_ms, now.mono_ms, age_ms)
+    head = _HEAD.pack(slot, facts | _LONG, actor_bytes, now.wall_ms, now.mono_ms, 0)
     return head + _WIDE.pack(created_ms, lease_ms)
 
 
@@ -96,14 +102,19 @@ class _Numbers:
 
 
 def _numbers(packed: bytes) -> _Numbers:
-    _slot, facts, actor_bytes, wall_ms, mono_ms, age_ms, lease_ms = _HEAD.unpack_from(packed)
-    created_ms, texts, deadline_ms, grace_ms = wall_ms - age_ms, _HEAD.size, 0, 0
+    _slot, facts, actor_bytes, wall_ms, mono_ms, age_ms = _HEAD.unpack_from(packed)
+    created_ms, texts, lease_ms, deadline_ms, grace_ms = wall_ms - age_ms, _HEAD.size, 0, 0, 0
     if facts & _LONG:
         created_ms, lease_ms = _WIDE.unpack_from(packed, texts)
         texts += _WIDE.size
-    if facts & (_STORED | _GRACE):
-        deadline_ms, grace_ms = _ABSOLUTE.unpack_from(packed, texts)
-        texts += _ABSOLUTE.size
+    elif facts & _LEASE:
+        lease_ms, texts = _LEASED.unpack_from(packed)[-1], _LEASED.size
+    if facts & _STORED:
+        [deadline_ms] = _INSTANT.unpack_from(packed, texts)
+        texts += _INSTANT.size
+    if facts & _GRACE:
+        [grace_ms] = _INSTANT.unpack_from(packed, texts)
+        texts += _INSTANT.size
     received = Now(wall_ms, mono_ms)
     return _Numbers(facts, actor_bytes, received, created_ms, lease_ms, deadline_ms, grace_ms, texts)
 
@@ -150,10 +161,11 @@ def pack_key(key: EntityKey) -> bytes:
 
 
 def pack_texts(parts: Sequence[bytes]) -> bytes:
-    """Pack a key whose parts are all text, from their bytes."""
+    """Pack a key of one text or two, as every key has, from their bytes."""
     if len(parts) == 1:
         return _ONE_TEXT + parts[0]
-    return _PARTS + b",".join(b"S%d:%s" % (len(part), part) for part in parts)
+    first, second = parts
+    return b"2S%d:%s,S%d:%s" % (len(first), first, len(second), second)
 
 
 def unpack_key(packed: bytes) -> EntityKey:

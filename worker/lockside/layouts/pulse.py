@@ -65,8 +65,9 @@ class Beating:
             return None
         if before == after or not (_short(before, was) and _short(after, now) and _short(owner, who)):
             return None
+        was_at, is_at = old.get, new.get
         for name in self.still:
-            if old.get(name) != new.get(name):
+            if was_at(name) != is_at(name):
                 return None
         for name in self.flags:
             if repr(old.get(name)) != repr(new.get(name)):

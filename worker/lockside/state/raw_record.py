@@ -9,6 +9,9 @@ from typing import Any, Final
 
 import msgpack  # type: ignore[import-untyped]
 
+from lockside.core.lazy_image import LazyImage
+from lockside.errors import WireFaultError
+
 DEPTH_MAX: Final = 100
 """Levels kept. DynamoDB allows 32 of its own, which are two each here; what lies deeper is never read by the codec."""
 
@@ -57,10 +60,19 @@ def _plain(value: object, depth: int) -> Any:
             return msgpack.ExtType(_TIME, value.isoformat().encode())
         case dict() if all(isinstance(name, str) for name in value):
             return {name: _plain(inner, depth + 1) for name, inner in value.items()}
+        case LazyImage():
+            return _read(value, depth)
         case list() | tuple() | set() | frozenset():
             return [_plain(inner, depth + 1) for inner in value]
         case _:
             return msgpack.ExtType(_LOST, b"")
+
+
+def _read(image: LazyImage, depth: int) -> Any:
+    try:
+        return _plain(image.read(), depth)
+    except WireFaultError:
+        return msgpack.ExtType(_LOST, b"")
 
 
 def _extended(code: int, data: bytes) -> Any:

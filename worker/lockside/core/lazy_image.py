@@ -1,0 +1,41 @@
+"""An image that stays text until it is asked for: most are heartbeats', of which three attributes matter.
+
+A page of 1,000 records read whole is megabytes of small maps, gone through again and again while they lie cold. Read
+one at a time, an image is warm, and gone before the next.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from lockside.errors import WireFaultError
+
+_READ: Final = msgspec.json.Decoder().decode
+
+
+class LazyImage:
+    """One image as JSON text; equal to another that reads the same."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: bytes | msgspec.Raw) -> None:
+        """Keep the text: sound JSON in UTF-8."""
+        self._text = text
+
+    def read(self) -> Any:
+        """Read the text, anew each time. Raises WireFaultError `image_shape` for a number that no wire value has."""
+        try:
+            return _READ(self._text)
+        except (msgspec.DecodeError, RecursionError):
+            raise WireFaultError("image_shape") from None
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what is read."""
+        return isinstance(other, LazyImage) and bool(self.read() == other.read())
+
+    __hash__ = None  # type: ignore[assignment] # what is compared by content and holds maps has no hash
+
+
+def opened(image: Any) -> Any:
+    """Return an image as it is, read if it is still text. Raises WireFaultError as `LazyImage.read` does."""
+    return image.read() if type(image) is LazyImage else image
