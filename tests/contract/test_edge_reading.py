@@ -19,9 +19,12 @@ from lockside.emulators.emulator import Emulator
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.pace import Idle
 from lockside.engines.embedded.plan import CheckpointPolicy, StreamPlan
+from lockside.engines.embedded.tables import FollowedTables
 from lockside.ops.clock import SystemClock
+from lockside.state.streams import Streams
 from tests.fakes.clock import FakeStop
 from tests.fakes.processor import Recorder, RecordingProcessor
+from tests.fakes.state_table import dynamodb
 from tests.fakes.stream_model import made_record
 from tests.fakes.stream_names import Numbering
 from tests.fakes.stream_rig import ServerRig, check_lineages
@@ -179,14 +182,60 @@ def test_edge_19_a_connection_that_breaks_is_tried_again(rig: ServerRig, kind: s
 
 
 @pytest.mark.parametrize("kind", ["truncated", "garbled"])
-@pytest.mark.parametrize("operation", ["GetShardIterator", "GetRecords"])
-def test_edge_19_an_answer_that_broke_off_is_no_end(rig: ServerRig, operation: str, kind: str) -> None:
-    """Botocore hands such a body on as an answer without members: without records, and without a next iterator."""
+@pytest.mark.parametrize("operation", ["DescribeStream", "GetShardIterator", "GetRecords"])
+@pytest.mark.parametrize("times", [1, 8])
+def test_edge_19_an_answer_that_broke_off_is_no_end(rig: ServerRig, operation: str, kind: str, times: int) -> None:
+    """Botocore hands such a body on as an answer without members: no shards, no records, no next iterator."""
     numbers = rig.put("root", *"abc")
-    rig.fail(operation, kind=kind)
+    rig.fail(operation, kind=kind, times=times)
+    stop = rig.run_once()
+    assert rig.recorder.consumed() == numbers
+    assert rig.recorder.gaps() == []
+    assert not rig.is_finished("root")
+    backed_off = [seconds for seconds in stop.waits if seconds > rig.settings.idle.max_seconds]
+    assert bool(backed_off) == (times > 1), "the waits grow as they do when nobody answers"
+
+
+@pytest.mark.parametrize("kind", ["truncated", "garbled"])
+@pytest.mark.parametrize("operation", ["DescribeTable", "ListStreams"])
+def test_edge_19_an_answer_about_the_table_that_broke_off_is_no_end(rig: ServerRig, operation: str, kind: str) -> None:
+    """The table is not taken for gone, nor its new stream for the only one."""
+    tables = dynamodb(rig.server.emulator)
+    rig.known = FollowedTables(tables, Streams(rig.state.client, rig.state.table, rig.state.retrier))
+    numbers = rig.put("root", *"abc")
+    rig.run_once()
+    rig.order("disable")
+    rig.order("enable", shards=0)
+    rig.order("add_shard", shard_id="new")
+    numbers += rig.put("new", "d")
+    rig.fail(operation, kind=kind, times=3)
+    rig.run_once()
+    tables.close()
+    assert rig.recorder.consumed() == numbers
+
+
+@pytest.mark.parametrize("kind", ["truncated", "garbled"])
+def test_edge_19_a_broken_answer_about_an_unlisted_parent_is_no_word_on_it(rig: ServerRig, kind: str) -> None:
+    """Nobody knows then whether it is there: it is asked for again, and read before its child."""
+    rig.add("hole", hidden_listings=1_000)
+    numbers = rig.put("hole", "a")
+    rig.order("close", shard_id="hole")
+    rig.add("leaf", "hole")
+    numbers += rig.put("leaf", "b")
+    rig.order("close", shard_id="root")
+    rig.order("age_out", shard_id="root")
+    rig.fail("GetShardIterator", kind=kind, times=3)
     rig.run_once()
     assert rig.recorder.consumed() == numbers
-    assert not rig.is_finished("root")
+
+
+def test_edge_19_broken_answers_and_faulty_pages_are_counted_apart(rig: ServerRig) -> None:
+    """A page that is faulty once and then broken off many times is no page that is faulty twice."""
+    numbers = rig.put("root", *"ab")
+    rig.order("spoil", shard_id="root", index=1, readings=1)
+    rig.fail("GetRecords", kind="truncated", passes=1, times=5)
+    rig.run_once()
+    assert rig.recorder.consumed() == numbers
 
 
 @pytest.mark.parametrize("digits", [21, 30, 40])

@@ -13,6 +13,7 @@ import boto3
 from botocore.config import Config
 
 from lockside.emulators.emulator import Emulator
+from lockside.engines.embedded.tables import Tables
 from tests.fakes.processor import Recorder
 from tests.fakes.rig import Rig
 from tests.fakes.state_table import access
@@ -36,6 +37,7 @@ class ServerRig(Rig):
 
     server: StreamServer
     client: "DynamoDBStreamsClient"
+    known: Tables | None = None
 
     @classmethod
     @contextmanager
@@ -52,6 +54,10 @@ class ServerRig(Rig):
     def services(self) -> Any:
         """Return what the engine's readers share."""
         return replace(super().services(), streams=self.client)
+
+    def tables(self) -> Tables:
+        """Return what the engine knows tables by: `known`, where a test has set it."""
+        return super().tables() if self.known is None else self.known
 
     def order(self, verb: str, **arguments: Any) -> Any:
         """Give the server a command; on the table `locks` unless it says otherwise."""

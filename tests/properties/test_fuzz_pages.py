@@ -22,8 +22,9 @@ from lockside.aws.retrying import Retrier
 from lockside.aws.tables import state_table
 from lockside.core.telemetry import NoMeter
 from lockside.engines.embedded.plan import Settings, StreamPlan
-from lockside.engines.embedded.reader import Progress, ShardReader, Start
+from lockside.engines.embedded.reader import ShardReader
 from lockside.engines.embedded.services import Services
+from lockside.engines.embedded.step import Progress, Start
 from lockside.errors import FaultyPageError
 from lockside.ops.metrics import PrometheusMeter
 from lockside.state.checkpoints import Checkpoints
@@ -37,6 +38,7 @@ REPLAY: Final = os.environ.get("LOCKSIDE_FUZZ_REPLAY", "")
 SOAK_PAGES: Final = int(os.environ.get("LOCKSIDE_FUZZ_PAGES", "100_000"))
 TEST_PAGES: Final = 600
 PROGRESS_PAGES: Final = 10_000
+BROKEN_READINGS: Final = 5
 FIRST: Final = 10**20
 """Positions start here, so that numbers of a spoilt page may lie below and above."""
 
@@ -88,10 +90,13 @@ class Pages:
 
 
 class Reading:
-    """A reader of one body with a real processor behind it, and what it came to."""
+    """A reader of one body with a real processor behind it, and what it came to.
+
+    `halted` at a faulty page, or `broken`: it asks again, however often.
+    """
 
     def __init__(self, layout: str, body: bytes, *, fast: bool) -> None:
-        """Read until the shard ends or halts."""
+        """Read until the shard ends or halts, or the body was asked for so often that it would be for ever."""
         clock = FakeClock()
         self.rig = ShardRig(source(layout), clock=clock, meter=PrometheusMeter())
         state = FakeDynamoDB(state_table("state").create)
@@ -100,23 +105,30 @@ class Reading:
         services = Services(cast("Any", service), self.checkpoints, clock, NoMeter(), lambda: 0.5, Settings())
         plan = StreamPlan(SHARD.table, SHARD.stream_arn, precision_ms=1_000)
         reader = ShardReader(plan, SHARD, Start(), self.rig.processor, services)
-        self.halted = False
+        self.halted = self.broken = False
+        waits: list[float] = []
         try:
-            steps = 1
-            while reader.step().progress is not Progress.ENDED:
-                steps += 1
-            assert steps <= len(("page", "last page"))
+            while not self.broken and (step := reader.step()).progress is not Progress.ENDED:
+                waits.append(step.wait_seconds)
+                self.broken = service.readings == BROKEN_READINGS
+            assert self.broken or len(waits) < len(("page", "last page"))
         except FaultyPageError:
             reader.abandon()
             self.halted = True
-        assert service.readings == (2 if self.halted else 1)
+        assert service.readings == (BROKEN_READINGS if self.broken else 2 if self.halted else 1)
+        assert not self.broken or waits == sorted(set(waits))
+
+    @property
+    def stands(self) -> bool:
+        """Whether the reader got no further than before the body."""
+        return self.halted or self.broken
 
     @property
     def outcome(self) -> Any:
-        """Return whether it halted, the position, and the records."""
+        """Return whether it stands still, the position, and the records."""
         checkpoint = self.checkpoints.load(SHARD.stream_arn).shards.get(SHARD.shard_id)
         position = None if checkpoint is None else checkpoint.position
-        return self.halted, position, sorted(self.rig.trail.items.items())
+        return self.stands, position, sorted(self.rig.trail.items.items())
 
     def look(self) -> Counter[str]:
         """Check that nothing was consumed of a halted page, and that each record of another became one thing."""
@@ -125,9 +137,9 @@ class Reading:
         became = {name: round(meter.total(name)) for name in ("events", "uneventful", "unclaimed", "undecodable")}
         assert sum(became.values()) == consumed
         assert meter.total("written") <= consumed
-        if self.halted:
+        if self.stands:
             assert (consumed, self.outcome[1], self.outcome[2]) == (0, None, [])
-        return Counter(became) + Counter({"halted" if self.halted else "ended": 1})
+        return Counter(became) + Counter({"halted" if self.halted else "broken" if self.broken else "ended": 1})
 
 
 def pages(number: int) -> Iterator[tuple[str, int]]:
@@ -150,8 +162,8 @@ def play(seed: str, number: int) -> Counter[str]:
     layout = random.choice(LAYOUTS)
     body = Mutator(random).page(layout, FIRST)
     fast, slow = Reading(layout, body, fast=True), Reading(layout, body, fast=False)
-    assert slow.halted or not fast.halted
-    assert slow.halted or fast.outcome[1] == slow.outcome[1]
+    assert slow.stands or not fast.stands
+    assert slow.stands or fast.outcome[1] == slow.outcome[1]
     slow.look()
     return fast.look()
 
@@ -185,13 +197,17 @@ def test_a_hundred_thousand_pages(capsys: pytest.CaptureFixture[str]) -> None:
     assert REPLAY or {"halted", "ended", "events", "undecodable"} <= set(tally)
 
 
-SPOILT: Final[dict[str, Any]] = {
+BROKEN: Final[dict[str, Any]] = {
     "no JSON": b'{"Records":[{"dyn',
     "no text": b"\xff\xfe",
+    "broken off inside a character": b'{"Records":[{"eventID":"\xc3',
     "nothing": b"",
-    "no object": b"[]",
     "no records": b"{}",
+    "no records but an iterator": b'{"NextShardIterator":"next"}',
     "records null": b'{"Records":null,"NextShardIterator":"next"}',
+}
+SPOILT: Final[dict[str, Any]] = {
+    "no object": b"[]",
     "records a map": b'{"Records":{"a":1}}',
     "records of text": b'{"Records":["a"]}',
     "records of null": b'{"Records":[null]}',
@@ -218,6 +234,15 @@ def test_a_faulty_page_is_read_again_and_then_halts_the_shard(body: bytes, fast:
     """Nothing of it is consumed, no checkpoint is written, and the shard is not taken for ended."""
     reading = Reading("pydynlock", body, fast=fast)
     assert reading.halted
+    reading.look()
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["orjson", "botocore"])
+@pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN.keys())
+def test_an_answer_that_is_not_whole_is_asked_for_again_ever_more_slowly(body: bytes, fast: bool) -> None:  # noqa: FBT001
+    """It is no page, faulty or not, and no end: however often it comes, the shard is not halted."""
+    reading = Reading("pydynlock", body, fast=fast)
+    assert reading.broken
     reading.look()
 
 

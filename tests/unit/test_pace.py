@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from lockside.engines.embedded.cursor import spelled
 from lockside.engines.embedded.pace import BackOff, Idle, Outage
-from lockside.engines.embedded.reader import spelled
 from lockside.engines.embedded.tip import Tip
 
 NOW_MS = 1_795_421_400_000

@@ -8,7 +8,7 @@ LocksideError
 │       └── UndecodableLimitError  a shard holds as many undecodable changes as it may
 ├── NotFoundOutError      the answer could not be found out (exit 3)
 ├── WireFaultError        one stream record cannot be understood; carries a reason code and never its contents
-├── FaultyPageError       a page held a record without a usable sequence number; nothing on it may be passed over
+├── FaultyPageError       a page held a record without a usable sequence number, or out of order; nothing is passed over
 ├── StreamLostError       the stream no longer holds what comes next of a shard
 ├── StoppedError          a shutdown ended a wait
 └── FencedError           another owner has taken over; nothing more may be written
@@ -61,7 +61,10 @@ class WireFaultError(LocksideError):
 
 
 class FaultyPageError(LocksideError):
-    """A record without a usable sequence number: read the page again, then halt the shard."""
+    """A whole page with a record that has no place, or stands out of order: read it again, then halt the shard.
+
+    An answer that broke off is none of these; it is asked for again, however often.
+    """
 
 
 class StreamLostError(LocksideError):

@@ -56,6 +56,7 @@ def connect(settings: "AwsSettings") -> Clients:
     from botocore.session import get_session
 
     from lockside.aws import fast_parse, fast_write
+    from lockside.aws.answers import look_over
 
     config = Config(
         connect_timeout=settings.connect_timeout_seconds,
@@ -83,6 +84,8 @@ def connect(settings: "AwsSettings") -> Clients:
         prompt = session.client("dynamodb", config=config.merge(_prompt(settings)), **common)
     except (aws.BotoCoreError, ValueError) as error:
         raise refusal(error, settings.endpoint_url) from error
+    for client in (dynamodb, streams, writer, prompt):
+        look_over(client)
     if settings.fast_parse:
         fast_parse.prove(parsers, streams)
     if settings.fast_write:

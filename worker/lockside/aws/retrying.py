@@ -12,6 +12,7 @@ import structlog
 import tenacity
 from botocore import exceptions as aws
 
+from lockside.aws.answers import BrokenAnswerError
 from lockside.core import telemetry
 from lockside.core.failures import Verdict, classify
 from lockside.core.telemetry import Meter
@@ -43,9 +44,11 @@ NO_CREDENTIALS: Final = (
 
 
 def error_code(error: BaseException) -> str:
-    """Name an error by its service code; `ConnectionError` and `NoCredentials` stand for what never got an answer."""
+    """Name an error by its service code; `ConnectionError`, `BrokenAnswer` and `NoCredentials` are ours."""
     if isinstance(error, aws.ClientError):
         return str(error.response.get("Error", {}).get("Code", ""))
+    if isinstance(error, BrokenAnswerError):
+        return "BrokenAnswer"
     if isinstance(error, NO_ANSWER):
         return "ConnectionError"
     if isinstance(error, NO_CREDENTIALS):

@@ -40,6 +40,7 @@ PASSING: Final = frozenset(
         "RequestTimeout",
         "RequestTimeoutException",
         "ConnectionError",
+        "BrokenAnswer",
     }
 )
 DENIALS: Final = frozenset(

@@ -7,8 +7,9 @@ from functools import partial
 from typing import Final
 
 from lockside.core.ports import Clock, Loops, Stop
-from lockside.engines.embedded.reader import Progress, ShardReader
+from lockside.engines.embedded.reader import ShardReader
 from lockside.engines.embedded.rota import Rota, Turn
+from lockside.engines.embedded.step import Progress
 from lockside.engines.embedded.watch import StreamWatch
 from lockside.errors import StoppedError
 

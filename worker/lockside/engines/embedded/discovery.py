@@ -5,10 +5,12 @@ Nothing here waits or tries again: whoever asks decides when to ask again, and k
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from lockside.aws.answers import BrokenAnswerError, having
 from lockside.aws.retrying import verdict
 from lockside.core.failures import Verdict
 from lockside.engines.embedded.endpoint import endpoint_ms
@@ -35,7 +37,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """Asks of streams and shards. Calls raise what boto3 raises."""
+    """Asks of streams and shards. Calls raise what boto3 raises.
+
+    An answer without its members raises BrokenAnswerError: it must not be taken for a stream without shards.
+    """
 
     client: "DynamoDBStreamsClient"
 
@@ -44,15 +49,15 @@ class Discovery:
         request: dict[str, Any] = {"StreamArn": stream_arn}
         if after is not None:
             request["ExclusiveStartShardId"] = after
-        return _page(self.client.describe_stream(**request))
+        return self._described(request)
 
     def streams(self, table: str) -> tuple[str, ...]:
         """List all streams of a table that can still be read, oldest first: the ARN ends with the creation time."""
         arns: set[str] = set()
         request: dict[str, Any] = {"TableName": table}
         while True:
-            answer: Mapping[str, Any] = self.client.list_streams(**request)
-            arns.update(stream["StreamArn"] for stream in answer.get("Streams", ()))
+            answer = having("Streams", list, "ListStreams", partial(self.client.list_streams, **request))
+            arns.update(stream["StreamArn"] for stream in answer["Streams"])
             after = answer.get("LastEvaluatedStreamArn")
             if not after or after == request.get("ExclusiveStartStreamArn"):
                 return tuple(sorted(arns))
@@ -63,15 +68,13 @@ class Discovery:
 
         Emulators ignore the filter and answer with the shard itself, or with everything.
         """
-        answer = self.client.describe_stream(
-            StreamArn=stream_arn, ShardFilter={"Type": "CHILD_SHARDS", "ShardId": shard_id}
-        )
-        return _page(answer)
+        return self._described({"StreamArn": stream_arn, "ShardFilter": {"Type": "CHILD_SHARDS", "ShardId": shard_id}})
 
     def exists(self, stream_arn: str, shard_id: str) -> bool:
         """Whether a shard is there, listed or not."""
+        place: dict[str, Any] = {"StreamArn": stream_arn, "ShardId": shard_id, "ShardIteratorType": "TRIM_HORIZON"}
         try:
-            self.client.get_shard_iterator(StreamArn=stream_arn, ShardId=shard_id, ShardIteratorType="TRIM_HORIZON")
+            iterator_of(self.client, place)
         except ClientError as error:
             # DynamoDB Local says of a shard it has forgotten that its data is trimmed.
             if verdict(error) in {Verdict.NOT_FOUND, Verdict.TRIMMED}:
@@ -79,15 +82,26 @@ class Discovery:
             raise
         return True
 
+    def _described(self, request: Mapping[str, Any]) -> Page:
+        ask = partial(self.client.describe_stream, **request)
+        answer = having("StreamDescription", Mapping, "DescribeStream", ask)
+        description: Mapping[str, Any] = answer["StreamDescription"]
+        try:
+            return Page(
+                status=description["StreamStatus"],
+                shards=tuple(_shard(raw) for raw in description["Shards"]),
+                cursor=description.get("LastEvaluatedShardId") or None,
+                endpoint_ms=endpoint_ms(answer),
+            )
+        except KeyError as error:
+            raise BrokenAnswerError("DescribeStream") from error
 
-def _page(answer: Mapping[str, Any]) -> Page:
-    description: Mapping[str, Any] = answer["StreamDescription"]
-    return Page(
-        status=description["StreamStatus"],
-        shards=tuple(_shard(raw) for raw in description.get("Shards", ())),
-        cursor=description.get("LastEvaluatedShardId") or None,
-        endpoint_ms=endpoint_ms(answer),
-    )
+
+def iterator_of(client: "DynamoDBStreamsClient", place: Mapping[str, Any]) -> str:
+    """Get an iterator at a place in a shard."""
+    answer = having("ShardIterator", str, "GetShardIterator", partial(client.get_shard_iterator, **place))
+    iterator: str = answer["ShardIterator"]
+    return iterator
 
 
 def _shard(raw: Mapping[str, Any]) -> ListedShard:

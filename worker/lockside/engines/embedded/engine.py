@@ -19,9 +19,9 @@ from lockside.core.ports import ProcessorFactory, Stop
 from lockside.engines.embedded.crew import Crew, Outcome, closed
 from lockside.engines.embedded.discovery import Discovery
 from lockside.engines.embedded.plan import StreamPlan
-from lockside.engines.embedded.reader import Progress
 from lockside.engines.embedded.rota import Rota, Turn
 from lockside.engines.embedded.services import Services
+from lockside.engines.embedded.step import Progress
 from lockside.engines.embedded.table import TableWatch
 from lockside.errors import FaultyPageError, LocksideError, SetupError, StoppedError, StreamLostError
 

@@ -12,8 +12,8 @@ from lockside.core.change import ShardRef
 from lockside.core.gap import RETENTION_MS
 from lockside.engines.embedded.catalogue import ABSENT_LISTINGS, Catalogue
 from lockside.engines.embedded.plan import StreamPlan
-from lockside.engines.embedded.reader import Start
 from lockside.engines.embedded.services import Services
+from lockside.engines.embedded.step import Start
 from lockside.state.checkpoints import Checkpoint, StreamState
 
 LOG = structlog.get_logger(__name__)

@@ -9,8 +9,6 @@ by that, it is told to the processor before anything that comes after it, with t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any, Final, assert_never, cast
 
 import structlog
@@ -22,12 +20,13 @@ from lockside.core.change import ShardRef
 from lockside.core.failures import Verdict
 from lockside.core.gap import Gap, Loss
 from lockside.core.ports import Processor
+from lockside.engines.embedded.cursor import Cursor
 from lockside.engines.embedded.endpoint import endpoint_ms, wire_bytes
 from lockside.engines.embedded.pace import Outage
-from lockside.engines.embedded.page import sound
 from lockside.engines.embedded.plan import StreamPlan
 from lockside.engines.embedded.reach import Reach
 from lockside.engines.embedded.services import Services
+from lockside.engines.embedded.step import Progress, Start, Step
 from lockside.engines.embedded.tip import Tip, creation_ms
 from lockside.errors import FaultyPageError, StoppedError, StreamLostError
 
@@ -35,38 +34,6 @@ LOG = structlog.get_logger(__name__)
 
 LOUD_AFTER_SECONDS: Final = 300.0
 """An outage this long is told of as an error: the stream keeps what is unread for 24 hours only."""
-
-
-class Progress(Enum):
-    """Where a reader stands after a step."""
-
-    READING = "reading"
-    DRAINED = "drained"  # nothing more is there for now
-    MISSING = "missing"  # the stream says that there is no such shard; it is asked for again
-    ENDED = "ended"  # the shard was read to its end, and is marked so
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What a step came to, and how long to wait before the next."""
-
-    progress: Progress
-    wait_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where a shard is begun: after `position`, else at the trim horizon, leaving out changes before `since_ms`.
-
-    All of the shard, or of those it came from, was consumed up to `tip_ms`; None where that is not known. `tip_kept`:
-    it is remembered for this very shard. Of a shard without a position nothing may be lost since `promised_ms`.
-    """
-
-    position: int | None = None
-    since_ms: int | None = None
-    tip_ms: int | None = None
-    tip_kept: bool = False
-    promised_ms: int | None = None
 
 
 def nobody(_page_bytes: int) -> None:
@@ -86,18 +53,15 @@ class ShardReader:
         self._processor = processor
         self._services = services
         self._settings = services.settings
-        self._position = start.position
+        self._cursor = Cursor(shard, start.position)
         self._checkpointed = start.position
         self._reach = Reach(start.tip_ms, start.tip_ms if start.tip_kept else None, start.promised_ms)
-        self._iterator: str | None = None
         self._begun = False
         self._ended = False
         self._confirmed = False
         self._missing = False
         self._missing_ms = 0
         self._aged_out = False
-        self._from_horizon = False
-        self._at_horizon = False
         self._loss: Loss | None = None
         self._faulty_page = False
         self._outage = Outage()
@@ -149,12 +113,12 @@ class ShardReader:
         the processor or the checkpoint raised, as it came.
         """
         if not self._begun:
-            self._processor.initialize(self.shard, self._position, self._since_ms)
+            self._processor.initialize(self.shard, self._cursor.position, self._since_ms)
             self._begun = True
         if self._aged_out and self._missing:
             return self._end_lost()
         try:
-            page = sound(self._fetch)
+            page = self._cursor.fetch(self._services.streams, self._settings.page_records)
         except (ClientError, BotoCoreError) as error:
             return self._after_failure(error)
         except FaultyPageError as error:
@@ -165,7 +129,7 @@ class ShardReader:
             self._consume(page)
         except FaultyPageError as error:
             return self._after_faulty_page(error)
-        if self._iterator is None:
+        if self._cursor.iterator is None:
             self._end()
             return Step(Progress.ENDED)
         if self._checkpoint_due():
@@ -197,69 +161,49 @@ class ShardReader:
         except Exception as error:  # noqa: BLE001 the error that led here is the one to be raised
             self._log.warning("abandon_failed", **{telemetry.ERROR: error_code(error)})
 
-    def _fetch(self) -> Mapping[str, Any]:
-        streams = self._services.streams
-        if self._iterator is None:
-            place: dict[str, Any] = {"ShardIteratorType": "TRIM_HORIZON"}
-            self._at_horizon = self._position is None
-            if self._position is not None and not self._from_horizon:
-                place = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": spelled(self._position)}
-            answer = streams.get_shard_iterator(StreamArn=self._plan.stream_arn, ShardId=self.shard.shard_id, **place)
-            self._iterator = answer["ShardIterator"]
-        page: Mapping[str, Any] = streams.get_records(ShardIterator=self._iterator, Limit=self._settings.page_records)
-        return page
-
     def _consume(self, page: Mapping[str, Any]) -> None:
         """Hand a page over, and only then take its end as the position. A last page's null iterator changes nothing."""
-        records = self._unread(page["Records"])
-        position = decode.sequence_number(records[-1]) if records else self._position
+        cursor, following = self._cursor, page.get("NextShardIterator")
+        records = cursor.unread(page["Records"])
+        position = decode.sequence_number(records[-1]) if records else None
         now_ms = self._endpoint_now_ms(page)
         if self._started_ms is None:
             self._started_ms = now_ms
-        if self._at_horizon:
+        if cursor.at_horizon:
             self._judge_start(now_ms)
         self._tip.page(records, now_ms)
         if self._loss is not None:
-            self._tell_loss(self._loss, records, ended=page.get("NextShardIterator") is None)
+            self._tell_loss(self._loss, records, ended=following is None)
         if records and not self.remembered:
             self._promise(creation_ms(records[0]) or now_ms)
         self._processor.process_records(self._since(records), caught_up=self._tip.caught_up)
-        self._position = position
+        cursor.consumed(position, following)
         self._unflushed_records += len(records)
         if records:
-            self._from_horizon = False
             # Floored as the stream does it: whatever it is after, the change itself is too.
             created_ms = creation_ms(records[-1]) or 0
             self._newest_ms = created_ms - created_ms % self._plan.precision_ms
             self._reach.consumed(self._newest_ms)
         self._faulty_page = False
-        self._iterator = page.get("NextShardIterator")
         # The end of a shard is no tip: it may have been closed long ago, and its children begin then.
-        if self._tip.caught_up and self._loss is None and self._iterator is not None:
+        if self._tip.caught_up and self._loss is None and following is not None:
             self._reach.caught_up(now_ms)
-
-    def _unread(self, records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-        """Leave out what was consumed before, where the trim horizon may lie before the position."""
-        position = self._position
-        if position is None or not self._from_horizon:
-            return records
-        return [record for record in records if decode.sequence_number(record) > position]
 
     def _judge_start(self, now_ms: int) -> None:
         """Find out whether the first changes of a shard that nothing was consumed of are gone; no error tells.
 
         Asked of every iterator at the horizon: one that expired after an empty page may have been given out days ago.
         """
-        self._at_horizon = False
-        if self._position is None and self._is_lost(now_ms):
+        self._cursor.at_horizon = False
+        if self._cursor.position is None and self._is_lost(now_ms):
             self._loss = "trimmed"
 
     def _is_lost(self, now_ms: int) -> bool:
         """Whether what follows the position may be lost, if the stream does not have it any more."""
         tip_ms = self._reach.tip_ms
-        if tip_ms is None and self._position is None:
+        if tip_ms is None and self._cursor.position is None:
             tip_ms = self._reach.promised_ms
-        return gap.lost(self._position, tip_ms, now_ms)
+        return gap.lost(self._cursor.position, tip_ms, now_ms)
 
     def _promise(self, created_ms: int) -> None:
         """Remember, before the first change of a shard is recorded, that nothing from it on may be lost in silence.
@@ -278,15 +222,20 @@ class ShardReader:
             self._tell_gap(loss)
 
     def _tell_gap(self, loss: Loss, until: int | None = None, until_ms: int | None = None) -> None:
-        self._processor.gap(Gap(loss, self._position, self._reach.tip_ms, until, until_ms))
+        position = self._cursor.position
+        self._processor.gap(Gap(loss, position, self._reach.tip_ms, until, until_ms))
         self._loss = None
         if self._plan.on_gap == "halt":
-            after = "its beginning" if self._position is None else f"position {self._position}"
             raise StreamLostError(
                 f"shard {self.shard.shard_id} of table {self._plan.table}: the stream no longer holds what follows "
-                f'{after}; the gap is recorded, the shard is halted and its checkpoint stays, as on_gap = "halt" of '
-                'its source demands; to go on after the gap, set on_gap = "continue" and start the worker again'
+                f"{self._after()}; the gap is recorded, the shard is halted and its checkpoint stays, as "
+                'on_gap = "halt" of its source demands; to go on after the gap, set on_gap = "continue" and start the '
+                "worker again"
             )
+
+    def _after(self) -> str:
+        position = self._cursor.position
+        return "its beginning" if position is None else f"position {position}"
 
     def _since(self, records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """Leave out what surely came before a start at LATEST; a time that cannot be read is no ground to."""
@@ -357,17 +306,17 @@ class ShardReader:
             case Verdict.RETRY | Verdict.THROTTLED | Verdict.DENIED:
                 pass
             case Verdict.EXPIRED_ITERATOR:
-                self._iterator = None
+                self._cursor.lose_iterator()
                 if not self._outage.failures:
                     self._outage.failed(self._services.clock.now().mono_ms)
                     return Step(Progress.READING)
-            case Verdict.TRIMMED if self._position is not None and not self._from_horizon:
+            case Verdict.TRIMMED if self._cursor.position is not None and not self._cursor.from_horizon:
                 return self._to_horizon(error)
             case Verdict.TRIMMED:
                 # The horizon moved on between two calls: the new one is asked for.
-                self._iterator = None
+                self._cursor.lose_iterator()
             case Verdict.NOT_FOUND:
-                self._iterator = None
+                self._cursor.lose_iterator()
                 self._missing = True
                 self._missing_ms = self._error_now_ms(error)
             case Verdict.CONDITION | Verdict.FATAL:
@@ -378,11 +327,10 @@ class ShardReader:
 
     def _to_horizon(self, error: ClientError | BotoCoreError) -> Step:
         """Go on with the oldest change that is there; find out whether something is lost by that."""
-        self._iterator = None
-        self._from_horizon = True
+        self._cursor.to_horizon()
         if self._is_lost(self._error_now_ms(error)):
             self._loss = "trimmed"
-            self._log.error("stream_trimmed_before_read", **{telemetry.SEQUENCE: str(self._position)})
+            self._log.error("stream_trimmed_before_read", **{telemetry.SEQUENCE: str(self._cursor.position)})
         return Step(Progress.READING)
 
     def _back_off(self, error: ClientError | BotoCoreError) -> Step:
@@ -408,16 +356,11 @@ class ShardReader:
     def _after_faulty_page(self, error: FaultyPageError) -> Step:
         if self._faulty_page:
             raise FaultyPageError(
-                f"shard {self.shard.shard_id} of table {self._plan.table}: an unreadable page, or a record without a "
-                f"usable sequence number or out of order, follows position {self._position}, at the second reading "
-                "too; the shard is halted, nothing is skipped"
+                f"shard {self.shard.shard_id} of table {self._plan.table}: a page that is none, or that has a record "
+                f"without a usable sequence number or out of order, follows {self._after()}, at the second reading "
+                "too; the shard is halted, nothing is skipped; see what the endpoint answers, then start again"
             ) from error
         self._faulty_page = True
-        self._iterator = None
+        self._cursor.lose_iterator()
         self._log.warning("faulty_page")
         return Step(Progress.READING, self._settings.idle.min_seconds)
-
-
-def spelled(position: int) -> str:
-    """Spell a position as GetShardIterator takes it: 21 digits at least (botocore's model), as emulators pad it."""
-    return f"{position:021d}"

@@ -3,18 +3,19 @@
 The engine follows the table, not one stream of it: switched off and on again, a table has another stream.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from botocore.exceptions import ClientError
 
+from lockside.aws.answers import having
 from lockside.aws.retrying import verdict
 from lockside.core.failures import Verdict
 from lockside.state.streams import KnownStream, Streams
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from types_boto3_dynamodb import DynamoDBClient
 
 VIEW_TYPE: Final = "NEW_AND_OLD_IMAGES"
@@ -89,11 +90,12 @@ class FollowedTables:
     def describe(self, table: str) -> TableNow | None:
         """Describe a table."""
         try:
-            described: Mapping[str, Any] = self.client.describe_table(TableName=table)["Table"]
+            answer = having("Table", Mapping, "DescribeTable", partial(self.client.describe_table, TableName=table))
         except ClientError as error:
             if verdict(error) is Verdict.NOT_FOUND:
                 return TableNow(exists=False)
             raise
+        described: Mapping[str, Any] = answer["Table"]
         specification = described.get("StreamSpecification") or {}
         view_type = specification.get("StreamViewType", VIEW_TYPE)
         return TableNow(stream_arn=described.get("LatestStreamArn"), usable=view_type == VIEW_TYPE)

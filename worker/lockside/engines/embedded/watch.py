@@ -180,8 +180,9 @@ class StreamWatch:
         if searched is not None and self._filters and self._searches[searched].due_ms <= self._now_ms():
             self._search(discovery, searched)
         elif self._probes:
-            shard_id = self._probes.pop()
-            self._probed(shard_id, exists=discovery.exists(arn, shard_id))
+            # Taken off the list once it is answered: nobody else would ask again before the next whole listing.
+            exists = discovery.exists(arn, self._probes[-1])
+            self._probed(self._probes.pop(), exists=exists)
         else:
             self._listed(discovery.page(arn, self._catalogue.cursor))
 
