@@ -102,6 +102,36 @@ def test_edge_06_a_parent_that_is_listed_is_waited_for(rig: ServerRig) -> None:
     assert "child" not in dict(rig.recorder.initialized())
 
 
+def test_edge_06_a_parent_that_ages_out_while_its_child_waits_is_done(rig: ServerRig) -> None:
+    """Listed and read one day, gone the next: several words on that, and then nobody waits for it."""
+    rig.add("root")
+    rig.add("child", "root")
+    first, later = rig.put("root", "a"), rig.put("child", "b")
+    rig.run_once()
+    assert "child" not in dict(rig.recorder.initialized())
+    rig.order("age_out", shard_id="root")
+    rig.run_once()
+    assert rig.recorder.consumed() == first + later
+    assert rig.is_finished("root")
+
+
+def test_edge_06_a_parent_that_ages_out_between_two_pages_is_done(rig: ServerRig) -> None:
+    """While the engine runs: the shard is not found any more, no listing shows it, and its child begins."""
+    rig.settings = replace(rig.settings, page_records=1)
+    rig.add("root")
+    first = rig.put("root", "a")
+    rig.add("child", "root")
+    later = rig.put("child", "b")
+
+    def age_out(number: int) -> None:
+        if number == first[0]:
+            rig.order("age_out", shard_id="root")
+
+    rig.recorder.on_record = age_out
+    rig.run_once()
+    assert rig.recorder.consumed() == first + later
+
+
 def test_edge_07_a_child_that_is_closed_when_first_seen_is_read_whole(rig: ServerRig) -> None:
     """From its trim horizon to its last page."""
     numbers = family(rig)
@@ -166,6 +196,38 @@ def test_edge_09_a_parent_that_is_shown_open_beside_its_child_is_read_first(rig:
     check_lineages(rig.recorder, rig.shards())
 
 
+def test_edge_09_a_hole_in_mid_lineage_is_never_passed(rig: ServerRig) -> None:
+    """No listing ever shows the middle shard: it is asked for by name and read between its parent and its child."""
+    rig.add("root")
+    rig.add("hole", "root", hidden_listings=1_000)
+    rig.add("leaf", "hole")
+    numbers = [number for name in ("root", "hole", "leaf") for number in rig.put(name, *"ab")]
+    for name in ("root", "hole"):
+        rig.order("close", shard_id=name)
+    rig.run_once()
+    assert rig.recorder.consumed() == numbers
+
+
+@pytest.mark.parametrize("listings", [1, 2])
+def test_edge_09_a_shard_missing_from_a_listing_keeps_what_is_remembered_of_it(rig: ServerRig, listings: int) -> None:
+    """Neither a finished shard's mark nor an open one's position goes for a listing's word, and nothing is re-read."""
+    numbers = family(rig)
+    rig.run_once()
+    before = {shard: rig.checkpoint(shard) for shard in numbers}
+    rig.recorder.log.clear()
+    for shard in ("left", "right"):
+        rig.order("shard", shard_id=shard, hidden_listings=listings)
+    rig.run_once()
+    assert rig.recorder.consumed() == []
+    after = {shard: rig.checkpoint(shard) for shard in numbers}
+    places = [
+        {shard: (row.position, row.finished) for shard, row in rows.items() if row is not None}
+        for rows in (before, after)
+    ]
+    assert places[0] == places[1]
+    assert set(places[1]) == set(numbers)
+
+
 def test_edge_10_a_shard_that_is_its_own_parent_is_read(rig: ServerRig) -> None:
     """A loop in a listing makes nobody wait for ever."""
     rig.add("self", "self")
@@ -181,6 +243,68 @@ def test_edge_10_children_are_found_whether_or_not_the_filter_is_honoured(rig: S
     numbers = family(rig)
     rig.run_once()
     assert {shard: rig.recorder.consumed(shard) for shard in numbers} == numbers
+
+
+def searched(rig: ServerRig) -> list[str]:
+    """Return the shards whose children were asked for, in order."""
+    filters = [request.get("ShardFilter") for request in rig.asked("DescribeStream")]
+    return [wanted["ShardId"].rsplit("-", 1)[-1] for wanted in filters if wanted and wanted["Type"] == "CHILD_SHARDS"]
+
+
+def test_edge_10_late_children_are_asked_for_again_ever_more_slowly(rig: ServerRig) -> None:
+    """By CHILD_SHARDS of the shard that ended, not by listing: they are found within moments of their appearance."""
+    moments: list[int] = []
+    rig.server.service.before_call = lambda name, now_ms: moments.append(now_ms) if name == "DescribeStream" else None
+    rig.add("root")
+    rig.order("close", shard_id="root")
+    rig.add("late", "root", hidden_until_ms=rig.clock.now().wall_ms + 1_500)
+    numbers = rig.put("late", "a")
+    rig.run_once()
+    assert rig.recorder.consumed("late") == numbers
+    asked = searched(rig)
+    assert set(asked) == {"root"}
+    waits = [later - earlier for earlier, later in pairwise(moments[-len(asked) :])]
+    assert len(waits) > 2
+    assert waits == sorted(waits)
+    assert waits[0] < waits[-1] <= 1_000
+
+
+def test_edge_10_children_that_stay_away_are_found_by_a_whole_listing(rig: ServerRig) -> None:
+    """They are asked for so many times and no more."""
+    rig.add("root")
+    rig.order("close", shard_id="root")
+    rig.add("late", "root", hidden_until_ms=rig.clock.now().wall_ms + 20_000)
+    numbers = rig.put("late", "a")
+    rig.run_once()
+    assert searched(rig) == ["root"] * 8
+    assert "ShardFilter" not in rig.asked("DescribeStream")[-1]
+    rig.clock.advance(30)
+    rig.run_once()
+    assert rig.recorder.consumed("late") == numbers
+
+
+def test_edge_10_an_answer_that_is_the_shard_itself_does_no_harm(rig: ServerRig) -> None:
+    """As moto gives it: asked once, the shard is not read again, and its child is found by listing."""
+    rig.server.control({"set": {"child_filter": "ignored"}})
+    rig.add("root")
+    numbers = rig.put("root", "a")
+    rig.order("close", shard_id="root")
+    rig.run_once()
+    assert searched(rig) == ["root"]
+    rig.add("child", "root")
+    numbers += rig.put("child", "b")
+    rig.run_once()
+    assert rig.recorder.consumed() == numbers
+    assert [name for name, _ in rig.recorder.initialized()] == ["root", "child"]
+
+
+def test_edge_10_nobody_asks_for_children_of_a_stream_that_is_off(rig: ServerRig) -> None:
+    """None will come."""
+    numbers = family(rig)
+    rig.order("disable")
+    rig.run_once()
+    assert {shard: rig.recorder.consumed(shard) for shard in numbers} == numbers
+    assert searched(rig) == []
 
 
 def test_edge_11_the_time_in_a_shards_name_is_a_hint_at_most(rig: ServerRig) -> None:
@@ -245,3 +369,44 @@ def test_edge_43_hundreds_of_retained_shards_are_all_read_in_order(rig: ServerRi
     rig.run_once()
     assert len(rig.recorder.consumed()) == RETAINED
     check_lineages(rig.recorder, rig.shards())
+
+
+def test_edge_43_reading_begins_before_a_slow_listing_is_complete(rig: ServerRig) -> None:
+    """Each page counts at once, and a page that fails is asked for again from where the listing was."""
+    rig.settings = replace(rig.settings, tip_pages=1)
+    rig.server.control({"set": {"shards_per_page": 10}})
+    numbers: list[int] = []
+    for number in range(RETAINED):
+        rig.add(f"s{number:03d}")
+        numbers += rig.put(f"s{number:03d}", "a")
+    for _ in range(RETAINED // 10):
+        rig.fail("DescribeStream", code="LimitExceededException", times=2, passes=1)
+        rig.fail("DescribeStream", kind="truncated")
+    rig.run_once()
+    assert sorted(rig.recorder.consumed()) == numbers
+    calls = [name for name, _ in rig.server.service.calls]
+    listed = len(calls) - calls[::-1].index("DescribeStream")
+    assert calls[:listed].count("GetRecords") > RETAINED // 2
+    cursors = [request.get("ExclusiveStartShardId", "") for request in rig.asked("DescribeStream")]
+    assert cursors[: cursors.index(max(cursors))] == sorted(cursors[: cursors.index(max(cursors))])
+    assert len(cursors) > 3 * RETAINED // 10
+
+
+def test_edge_43_a_listing_that_fails_for_long_keeps_nobody_from_reading(rig: ServerRig) -> None:
+    """What the first page showed is read on while the second is refused, and a shard's children are found meanwhile."""
+    rig.server.control({"set": {"shards_per_page": 2}})
+    for name in ("one", "two", "three"):
+        rig.add(name)
+    first = rig.put("one", "a")
+    rig.fail("DescribeStream", code="ThrottlingException", times=10, passes=1)
+    later: list[int] = []
+
+    def grow(number: int) -> None:
+        if number == first[0]:
+            later.extend(rig.put("one", "b"))
+
+    rig.recorder.on_record = grow
+    third = rig.put("three", "c")
+    rig.run_once()
+    assert rig.recorder.consumed() == first + later + third
+    assert len(rig.asked("DescribeStream")) == 1 + 10 + 1

@@ -17,7 +17,7 @@ from lockside.app.worker import Worker
 from lockside.aws.tables import audit_table, state_table
 from lockside.emulators import tables
 from lockside.emulators.emulator import Emulator
-from lockside.errors import UsageError
+from lockside.errors import UndecodableLimitError, UsageError
 from lockside.settings import Settings
 from lockside.state import keys_file
 from tests.fakes.sources import lock_keys, pydynlock, wire
@@ -164,6 +164,23 @@ def test_edge_37_a_poisonous_record_blocks_nobody(site: Site) -> None:
     assert ("lock.acquired", "good") in told
     assert len(told) == 4
     assert [name for kind, name in told if kind == "stream.undecodable"]
+
+
+def test_edge_37_at_the_limit_of_what_is_kept_the_shard_halts_and_nothing_is_lost(site: Site) -> None:
+    """The third of three does not fit: it and what follows wait in the stream until the limit is raised."""
+    site.given["engine"]["undecodable_max"] = 2
+    strange = [{**wire(number, lock_keys("one"), None, pydynlock("ann", "v1")), "eventName": "?"} for number in (1, 2)]
+    site.feed(*strange)
+    site.feed({**strange[0], "eventName": "!"}, wire(4, lock_keys("one"), None, pydynlock("bob", "v2")))
+    with pytest.raises(UndecodableLimitError, match=r"engine\.undecodable_max"):
+        site.run()
+    with pytest.raises(UndecodableLimitError):
+        site.run()
+    site.given["engine"]["undecodable_max"] = 3
+    told = site.told()
+    assert [kind for kind, _ in told if kind == "stream.undecodable"] == ["stream.undecodable"] * 3
+    assert ("lock.acquired", "one") in told
+    assert len(told) == 4
 
 
 @pytest.mark.parametrize("own", ["audit", "state"])

@@ -30,8 +30,11 @@ from lockside.errors import LocksideError, SetupError
 
 LOG = structlog.get_logger(__name__)
 
-CHILD_TRIES: Final = 5
+CHILD_TRIES: Final = 8
 """How often the child of an ended shard is asked for: it may show up late. After that the usual listing finds it."""
+
+CHILD_HASTE: Final = 8
+"""The first of these waits is so much shorter than the longest, each later one twice as long."""
 
 PAGE_PAUSE_SECONDS: Final = 0.1
 """DescribeStream bears 10 calls a second for a stream (API reference), whoever makes them."""
@@ -203,7 +206,8 @@ class StreamWatch:
         elif search is None or page.shards:
             self._searches.pop(shard_id, None)
         elif search.tries + 1 < CHILD_TRIES:
-            self._searches[shard_id] = Search(self._now_ms() + self._child_ms, search.tries + 1)
+            wait_ms = min(self._child_ms, (self._child_ms << search.tries) // CHILD_HASTE)
+            self._searches[shard_id] = Search(self._now_ms() + wait_ms, search.tries + 1)
         else:
             del self._searches[shard_id]
             self._list_now()
