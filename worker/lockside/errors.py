@@ -1,15 +1,16 @@
 """Every error Lockside raises on purpose.
 
 LocksideError
-├── UsageError            wrong use or set-up; the message names the field, the value and the way out (exit 2)
+├── UsageError            a person must act; the message names the field, the value and the way out (exit 2)
 │   ├── ConfigError       the settings do not hold together
 │   ├── LayoutError       a layout is unknown or badly written
-│   └── SetupError        a table, a stream, credentials or an endpoint is not as the worker needs it
-│       └── UndecodableLimitError  a shard holds as many undecodable changes as it may
+│   ├── SetupError        a table, a stream, credentials or an endpoint is not as the worker needs it
+│   └── HaltError         one shard cannot be read on; the others go on, and its checkpoint stays
+│       ├── FaultyPageError        a page held a record without a usable sequence number, or out of order
+│       ├── StreamLostError        the stream no longer holds what comes next, and that is to halt the shard
+│       └── UndecodableLimitError  the shard holds as many undecodable changes as it may
 ├── NotFoundOutError      the answer could not be found out (exit 3)
 ├── WireFaultError        one stream record cannot be understood; carries a reason code and never its contents
-├── FaultyPageError       a page held a record without a usable sequence number, or out of order; nothing is passed over
-├── StreamLostError       the stream no longer holds what comes next of a shard
 ├── StoppedError          a shutdown ended a wait
 └── FencedError           another owner has taken over; nothing more may be written
 """
@@ -20,7 +21,7 @@ class LocksideError(Exception):
 
 
 class UsageError(LocksideError):
-    """Wrong use or set-up. Its text says what is wrong and the way out; it never holds a secret."""
+    """What a new start alone would not mend. Its text says what is wrong and the way out; it never holds a secret."""
 
 
 class ConfigError(UsageError):
@@ -35,7 +36,22 @@ class SetupError(UsageError):
     """A table, a stream, credentials or an endpoint is not as the worker needs it."""
 
 
-class UndecodableLimitError(SetupError):
+class HaltError(UsageError):
+    """One shard cannot be read on until a person acts. Nothing is skipped, and the other shards go on."""
+
+
+class FaultyPageError(HaltError):
+    """A whole page with a record that has no place, or stands out of order: read it again, then halt the shard.
+
+    An answer that broke off is none of these; it is asked for again, however often.
+    """
+
+
+class StreamLostError(HaltError):
+    """The stream no longer holds what comes next of a shard: it was trimmed before it was read."""
+
+
+class UndecodableLimitError(HaltError):
     """A shard holds as many undecodable changes as it may; `position` is the first that did not fit."""
 
     def __init__(self, message: str, position: int) -> None:
@@ -58,17 +74,6 @@ class WireFaultError(LocksideError):
         """Keep the reason code, which is also the whole message."""
         super().__init__(code)
         self.code = code
-
-
-class FaultyPageError(LocksideError):
-    """A whole page with a record that has no place, or stands out of order: read it again, then halt the shard.
-
-    An answer that broke off is none of these; it is asked for again, however often.
-    """
-
-
-class StreamLostError(LocksideError):
-    """The stream no longer holds what comes next of a shard: it was trimmed before it was read."""
 
 
 class StoppedError(LocksideError):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from lockside.app.sources import describe_own, specs_of
 from lockside.audit.pages import Pages
 from lockside.audit.table import AuditTable
-from lockside.aws.clients import connect
+from lockside.aws.clients import reached
 from lockside.aws.retrying import Retrier
 from lockside.core import attributes
 from lockside.core.entity import PUBLIC_KEYS, EntityKey, Keys, Kind
@@ -107,7 +107,7 @@ def reading(settings: "Settings", stop: "Stop") -> Pages:
 
     Raises SetupError within seconds if it is not there or does not answer; later failures are tried again until `stop`.
     """
-    clients = connect(settings.aws)
+    clients = reached(settings.aws)
     describe_own(clients.dynamodb, settings.audit.table, "audit.table")
     return Pages(AuditTable(clients.dynamodb, settings.audit.table, Retrier(stop, NoMeter())))
 

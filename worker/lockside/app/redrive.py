@@ -14,7 +14,7 @@ from lockside.app import sources
 from lockside.audit.items import Retention
 from lockside.audit.table import AuditTable
 from lockside.audit.write import AuditTrail
-from lockside.aws.clients import connect
+from lockside.aws.clients import reached
 from lockside.aws.retrying import Retrier
 from lockside.core import observer, redriven
 from lockside.core.entity import Keys
@@ -102,7 +102,7 @@ def redriving(settings: "Settings", stop: "Stop") -> Iterator[Redrive]:
 
     Raises UsageError within seconds for whatever is not set up.
     """
-    clients = connect(settings.aws)
+    clients = reached(settings.aws)
     keys = keys_file.load(settings.keys.file)
     for section, table in (("audit", settings.audit.table), ("state", settings.state.table)):
         sources.describe_own(clients.dynamodb, table, f"{section}.table")

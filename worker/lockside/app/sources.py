@@ -7,6 +7,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lockside.app.provision import shape_faults
 from lockside.aws import clients as aws_clients
+from lockside.aws.answers import having
 from lockside.aws.retrying import verdict
 from lockside.aws.tables import TableDefinition, audit_table, state_table
 from lockside.core.entity import Keys, KeySchema
@@ -91,7 +92,7 @@ def describe_own(client: "DynamoDBClient", name: str, setting: str) -> None:
 
 def _described(client: "DynamoDBClient", name: str, setting: str, way_out: str) -> "Mapping[str, Any]":
     try:
-        return client.describe_table(TableName=name)["Table"]
+        answer = having("Table", dict, "DescribeTable", lambda: client.describe_table(TableName=name))
     except (ClientError, BotoCoreError) as error:
         if verdict(error) is Verdict.NOT_FOUND:
             raise SetupError(
@@ -99,6 +100,8 @@ def _described(client: "DynamoDBClient", name: str, setting: str, way_out: str) 
                 f"{client.meta.region_name}; {way_out}"
             ) from error
         raise aws_clients.refusal(error, client.meta.endpoint_url) from error
+    described: Mapping[str, Any] = answer["Table"]
+    return described
 
 
 def specs_of(source: "SourceSettings", number: int) -> tuple[Spec, ...]:

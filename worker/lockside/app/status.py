@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lockside.app import sources
-from lockside.aws.clients import connect
+from lockside.aws.clients import reached
 from lockside.aws.retrying import Retrier
 from lockside.core.ownership import OwnerRow
 from lockside.core.ports import Clock
@@ -97,7 +97,7 @@ class Reading:
 
 def reading(settings: "Settings") -> Reading:
     """Connect to the state table. Raises SetupError within seconds if it is not there or does not answer."""
-    clients = connect(settings.aws)
+    clients = reached(settings.aws)
     sources.describe_own(clients.dynamodb, settings.state.table, "state.table")
     watched = tuple(dict.fromkeys(source.table for source in settings.source))
     return Reading(settings.application, watched, clients.dynamodb, settings.state.table, SystemClock())

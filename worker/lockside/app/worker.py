@@ -23,7 +23,7 @@ from lockside.app.timer import DeadlineTimer
 from lockside.audit.items import Retention
 from lockside.audit.table import AuditTable
 from lockside.audit.write import AuditTrail
-from lockside.aws.clients import ATTEMPTS_MAX, Clients, connect
+from lockside.aws.clients import ATTEMPTS_MAX, Clients, reached
 from lockside.aws.retrying import WAIT_MAX_SECONDS, Retrier, error_code, verdict
 from lockside.core import observer, telemetry
 from lockside.core.change import ShardRef
@@ -152,7 +152,7 @@ class Worker:
 
         Raises UsageError within seconds for whatever keeps the worker from running.
         """
-        clients = connect(settings.aws)
+        clients = reached(settings.aws)
         keys = keys_file.load(settings.keys.file)
         for section, table in (("audit", settings.audit.table), ("state", settings.state.table)):
             sources.describe_own(clients.dynamodb, table, f"{section}.table")

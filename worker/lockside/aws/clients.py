@@ -11,6 +11,7 @@ from lockside.errors import LocksideError, NotFoundOutError, SetupError
 
 if TYPE_CHECKING:
     from botocore.config import Config
+    from botocore.exceptions import ClientError
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_dynamodbstreams import DynamoDBStreamsClient
 
@@ -24,6 +25,12 @@ PROMPT_SECONDS_MAX: Final = 2.0
 """How long the prompt client waits for an answer: less than a third of the owner's lease, as one late answer must not
 lose it."""
 
+FIRST_SECONDS_MAX: Final = 8.0
+"""How long the first call waits: whoever starts a command hears within ten seconds that nobody answers."""
+
+BUSY: Final = frozenset({"500", "502", "503", "504"})
+"""What a service, or something in front of it, answers in passing trouble, without a word that tells which of them."""
+
 _MILLISECOND: Final = timedelta(milliseconds=1)
 DATE_STEP_MS: Final = 1_000
 """HTTP's Date header counts whole seconds (RFC 9110 §5.6.7)."""
@@ -34,7 +41,8 @@ class Clients:
     """Clients are safe to share between threads.
 
     `writer` does not validate parameters: it puts what was checked before, and validation is half a batch's CPU.
-    `prompt` gives up early and tries once, for what is soon tried anew anyway: a lease, a status.
+    `prompt` gives up early and tries once, for what is soon tried anew anyway: a lease, a status. `first` tries once
+    too, and finds out at start whether anybody answers.
     `endpoint` names for people what is spoken to.
     """
 
@@ -42,6 +50,7 @@ class Clients:
     streams: "DynamoDBStreamsClient"
     writer: "DynamoDBClient"
     prompt: "DynamoDBClient"
+    first: "DynamoDBClient"
     endpoint: str
 
 
@@ -81,24 +90,50 @@ def connect(settings: "AwsSettings") -> Clients:
         streams = session.client("dynamodbstreams", config=config, **common)
         unchecked = config.merge(Config(parameter_validation=False))
         writer = session.client("dynamodb", config=unchecked, **common)
-        prompt = session.client("dynamodb", config=config.merge(_prompt(settings)), **common)
+        prompt = session.client("dynamodb", config=config.merge(_once(settings, PROMPT_SECONDS_MAX)), **common)
+        first = session.client("dynamodb", config=config.merge(_once(settings, FIRST_SECONDS_MAX)), **common)
     except (aws.BotoCoreError, ValueError) as error:
         raise refusal(error, settings.endpoint_url) from error
-    for client in (dynamodb, streams, writer, prompt):
+    for client in (dynamodb, streams, writer, prompt, first):
         look_over(client)
     if settings.fast_parse:
         fast_parse.prove(parsers, streams)
     if settings.fast_write:
         fast_write.install(writer)
-    return Clients(dynamodb, streams, writer, prompt, dynamodb.meta.endpoint_url)
+    return Clients(dynamodb, streams, writer, prompt, first, dynamodb.meta.endpoint_url)
 
 
-def _prompt(settings: "AwsSettings") -> "Config":
+def reached(settings: "AwsSettings") -> Clients:
+    """Make the clients, and see that something that speaks as DynamoDB does answers them.
+
+    A refusal is an answer. Raises SetupError within ten seconds if there is none, NotFoundOutError in passing trouble.
+    """
+    from botocore import exceptions as aws
+
+    from lockside.aws.answers import having
+
+    clients = connect(settings)
+    try:
+        having("TableNames", list, "ListTables", lambda: clients.first.list_tables(Limit=1))
+    except aws.ClientError as error:
+        if _is_foreign(error):
+            raise refusal(error, clients.endpoint) from error
+    except aws.BotoCoreError as error:
+        raise refusal(error, clients.endpoint) from error
+    return clients
+
+
+def _is_foreign(error: "ClientError") -> bool:
+    """Whether an error answer names no error of DynamoDB's: botocore then puts the HTTP status in its place."""
+    return str(error.response.get("Error", {}).get("Code", "")).isdecimal()
+
+
+def _once(settings: "AwsSettings", seconds_max: float) -> "Config":
     from botocore.config import Config
 
     return Config(
-        connect_timeout=min(PROMPT_SECONDS_MAX, settings.connect_timeout_seconds),
-        read_timeout=min(PROMPT_SECONDS_MAX, settings.read_timeout_seconds),
+        connect_timeout=min(seconds_max, settings.connect_timeout_seconds),
+        read_timeout=min(seconds_max, settings.read_timeout_seconds),
         retries={"mode": "standard", "total_max_attempts": 1},
     )
 
@@ -110,8 +145,10 @@ def refusal(error: Exception, endpoint: str) -> LocksideError:
     """
     from botocore import exceptions as aws
 
+    from lockside.aws.answers import BrokenAnswerError
     from lockside.aws.retrying import NO_ANSWER, error_code, verdict
 
+    foreign = "answers, but not as DynamoDB does"
     match error:
         case aws.NoCredentialsError() | aws.PartialCredentialsError() | aws.CredentialRetrievalError():
             return SetupError(
@@ -122,6 +159,13 @@ def refusal(error: Exception, endpoint: str) -> LocksideError:
             return SetupError('aws.region = "": no region was found; set it, or AWS_DEFAULT_REGION')
         case aws.ProfileNotFound():
             return SetupError("aws.profile: there is no such profile in ~/.aws/config; `aws configure list-profiles`")
+        case BrokenAnswerError():
+            return SetupError(f"{endpoint or 'AWS'} {foreign}; is aws.endpoint_url right, and no proxy in its place?")
+        case aws.ClientError() if _is_foreign(error):
+            said = f"{endpoint or 'AWS'} {foreign} (HTTP status {error_code(error)})"
+            if error_code(error) in BUSY:
+                return NotFoundOutError(f"{said}; try again, and if it stays so, see whether aws.endpoint_url is right")
+            return SetupError(f"{said}; is aws.endpoint_url right, and no proxy in its place?")
         case _ if isinstance(error, NO_ANSWER):
             return SetupError(
                 f"no answer from {endpoint or 'AWS'} ({type(error).__name__}); is aws.endpoint_url right, the service "

@@ -27,10 +27,10 @@ def check(ctx: click.Context, *, config: Path | None, as_json: bool) -> None:
     """  # noqa: D301 - \b is click's mark for text to leave as it is
     settings = read_settings(config)
     from lockside.app import preflight
-    from lockside.aws.clients import connect
+    from lockside.aws.clients import reached
     from lockside.ops.clock import SystemClock
 
-    findings = preflight.examine(settings, connect(settings.aws), SystemClock())
+    findings = preflight.examine(settings, reached(settings.aws), SystemClock())
     for line in _json_lines(findings) if as_json else _lines(findings):
         click.echo(line)
     ctx.exit(0 if preflight.could_run(findings) else 1)

@@ -30,9 +30,9 @@ def init(*, config: Path | None, as_json: bool, dry_run: bool) -> None:
     from datetime import UTC, datetime
 
     from lockside.app import provision
-    from lockside.aws.clients import connect
+    from lockside.aws.clients import reached
 
-    clients = connect(settings.aws)
+    clients = reached(settings.aws)
     planned = provision.plan(settings, clients)
     _print(planned, clients.endpoint, as_json=as_json)
     if dry_run:

@@ -8,9 +8,9 @@ from lockside.cli.options import config_option, read_settings
 
 
 @click.command(
-    epilog="Exit codes: 0 stopped as asked; 2 wrong set-up, or --once while another worker owns the application; 4 "
-    "stopped on an unexpected error, or taken over by another worker, nothing skipped; 130 or 143 ended at once, by a "
-    "second signal or because ops.shutdown_seconds were over."
+    epilog="Exit codes: 0 stopped as asked; 2 wrong set-up, a halted shard, or --once while another worker owns the "
+    "application: a new start alone mends none of these; 4 stopped on an unexpected error, or taken over by another "
+    "worker, nothing skipped; 130 or 143 ended at once, by a second signal or because ops.shutdown_seconds were over."
 )
 @config_option
 @click.option("--once", is_flag=True, help="Write what the streams hold now, save the progress, and end.")

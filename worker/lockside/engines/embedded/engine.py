@@ -23,12 +23,12 @@ from lockside.engines.embedded.rota import Rota, Turn
 from lockside.engines.embedded.services import Services
 from lockside.engines.embedded.step import Progress
 from lockside.engines.embedded.table import TableWatch
-from lockside.errors import FaultyPageError, LocksideError, SetupError, StoppedError, StreamLostError
+from lockside.errors import HaltError, LocksideError, SetupError, StoppedError
 
 LOG = structlog.get_logger(__name__)
 
-HALTS: Final = (FaultyPageError, SetupError, StreamLostError)
-"""Errors that concern one shard and are understood; the other shards go on."""
+HALTS: Final = (HaltError, SetupError)
+"""Errors that concern one shard and are understood; the other shards go on. All end the worker with one exit code."""
 
 TURN_SECONDS_MAX: Final = 10.0
 """Longest wait of the coordinator: the health check wants to see it turn, however seldom shards are listed."""
