@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lockside.app import preflight, provision
-from lockside.app.preflight import Finding
+from lockside.app.finding import Finding
 from lockside.app.provision import Action
 from lockside.aws.clients import Clients, clock_offset_ms, connect
 from lockside.cli.main import main

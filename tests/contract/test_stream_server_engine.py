@@ -27,7 +27,10 @@ QUICK = Settings(
     child_interval_seconds=0.02,
     shutdown_seconds=10,
 )
-BEARABLE = dict.fromkeys(("throttled", "limit_exceeded", "server_error", "dropped", "slow", "empty_page"), 0.04)
+BEARABLE = dict.fromkeys(
+    ("throttled", "limit_exceeded", "server_error", "dropped", "truncated", "slow", "empty_page", "hole", "reopened"),
+    0.04,
+)
 NAMES = itertools.count()
 
 

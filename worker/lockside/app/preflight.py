@@ -4,13 +4,14 @@ It reads and never changes anything.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lockside.app import readable
+from lockside.app.finding import Finding
 from lockside.app.provision import definitions, describe, point_in_time_recovery, shape_faults, ttl_attribute
-from lockside.app.sources import VIEW_TYPE, specs_of
+from lockside.app.sources import specs_of
 from lockside.aws.clients import clock_offset_ms, refusal
 from lockside.aws.retrying import verdict
 from lockside.core.attributes import Image
@@ -29,23 +30,11 @@ if TYPE_CHECKING:
     from lockside.settings import Settings, SourceSettings
 
 T = TypeVar("T")
-Level = Literal["fault", "warning", "good"]
 
 SAMPLE_ROWS_MAX: Final = 50
 SAMPLE_PAGES_MAX: Final = 4
 SIGNING_SKEW_MS: Final = 300_000
 """AWS refuses requests signed with a clock five minutes off."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing found. A fault keeps the worker from running, a warning does not; `fix` is the way out."""
-
-    level: Level
-    table: str | None
-    setting: str
-    what: str
-    fix: str = ""
 
 
 def examine(settings: "Settings", clients: "Clients", clock: "Clock") -> tuple[Finding, ...]:
@@ -140,25 +129,10 @@ def _source(index: int, source: "SourceSettings", clients: "Clients") -> Iterato
         what = f"the table does not exist at {clients.endpoint}"
         yield Finding("fault", source.table, f"{place}.table", what, "correct the name, aws.region or aws.endpoint_url")
         return
-    yield _stream(place, source, table)
+    yield from readable.stream(place, source.table, table, clients.streams)
     if layouts:
         yield from _ttl(place, source, layouts, clients)
         yield from _fit(place, source, layouts, table, clients)
-
-
-def _stream(place: str, source: "SourceSettings", table: Mapping[str, Any]) -> Finding:
-    specification = table.get("StreamSpecification", {})
-    view = specification.get("StreamViewType")
-    command = f"aws dynamodb update-table --table-name {source.table} --stream-specification"
-    turn_on = f"{command} StreamEnabled=true,StreamViewType={VIEW_TYPE}"
-    if not specification.get("StreamEnabled"):
-        return Finding("fault", source.table, f"{place}.table", "its stream is off", turn_on)
-    if view != VIEW_TYPE:
-        what = f"its stream shows {view}; both images are needed to tell what a change means"
-        # AWS does not change the view of a stream that is on: it must be turned off and on again.
-        fix = f"{command} StreamEnabled=false, then {turn_on} (the old stream is lost to its other readers)"
-        return Finding("fault", source.table, f"{place}.table", what, fix)
-    return Finding("good", source.table, f"{place}.table", f"its stream is on with {VIEW_TYPE}")
 
 
 def _ttl(place: str, source: "SourceSettings", layouts: Sequence["Spec"], clients: "Clients") -> Iterator[Finding]:

@@ -25,7 +25,7 @@ PROMPT_SECONDS_MAX: Final = 2.0
 """How long the prompt client waits for an answer: less than a third of the owner's lease, as one late answer must not
 lose it."""
 
-FIRST_SECONDS_MAX: Final = 8.0
+FIRST_SECONDS_MAX: Final = 7.0
 """How long the first call waits: whoever starts a command hears within ten seconds that nobody answers."""
 
 BUSY: Final = frozenset({"500", "502", "503", "504"})

@@ -9,7 +9,7 @@ import click
 from lockside.cli.options import config_option, json_option, read_settings
 
 if TYPE_CHECKING:
-    from lockside.app.preflight import Finding
+    from lockside.app.finding import Finding
 
 
 @click.command(epilog="Exit codes: 0 the worker could run; 1 it could not; 2 wrong settings, or no answer from AWS.")
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def check(ctx: click.Context, *, config: Path | None, as_json: bool) -> None:
     """Find out whether the worker could run, and what to mend.
 
-    Looks at the tables, their streams, TTL and sampled rows, the keys file and the clock; changes nothing.
+    Looks at the tables, their streams, TTL and sampled rows, the keys file and the clock. Each call that reads a stream
+    is made once; nothing is changed.
 
     \b
     lockside check --config lockside.toml
