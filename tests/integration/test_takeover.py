@@ -51,6 +51,9 @@ SOON_SECONDS: Final = 4.0
 """What a loaded machine may take besides the lease."""
 
 POLL_SECONDS: Final = 0.05
+LASTING: Final = {"expiry_time": {"N": "4102444800"}}
+"""A row that TTL leaves alone: DynamoDB Local removes what has expired within seconds, and that is a change more."""
+
 WAIT_SECONDS_MAX: Final = 60.0
 
 
@@ -68,7 +71,7 @@ class Yard:
         """Take so many new locks, each by one change."""
         for _ in range(number):
             key = {"lock_key": {"S": f"job-{self.written}"}, "sort_key": {"S": "-"}}
-            row: Any = {**key, **pydynlock("alpha", f"v{self.written}", "3600")}
+            row: Any = {**key, **pydynlock("alpha", f"v{self.written}", "3600"), **LASTING}
             self.client.put_item(TableName=f"locks-{self.name}", Item=row)
             self.written += 1
 
