@@ -13,7 +13,7 @@ from lockside.core.entity import Key
 from lockside.core.ports import Undecodable
 from lockside.core.telemetry import NoMeter
 from lockside.emulators.emulator import Emulator
-from lockside.errors import SetupError, UndecodableLimitError, WireFaultError
+from lockside.errors import HaltError, UndecodableLimitError, WireFaultError
 from lockside.ops.metrics import PrometheusMeter
 from lockside.state.undecodable import CHUNK_BYTES_MAX, Limits, UndecodableTable, partition
 from tests.fakes.clock import FakeClock, FakeStop
@@ -103,7 +103,7 @@ def test_the_number_is_limited_and_counts_what_is_there(store: UndecodableTable)
     with pytest.raises(UndecodableLimitError) as caught:
         replace(limited).keep(SHARD, [change(2), change(3), change(4)])
     assert caught.value.position == 3
-    assert isinstance(caught.value, SetupError)
+    assert isinstance(caught.value, HaltError)
     for word in ("table locks", "shardId-a", "engine.undecodable_max = 2", "upgrade", "lockside redrive --all"):
         assert word in str(caught.value)
     assert positions(store) == [1, 2]

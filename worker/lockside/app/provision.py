@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lockside.aws.answers import having
 from lockside.aws.clients import refusal
 from lockside.aws.retrying import error_code
 from lockside.aws.tables import TableDefinition, audit_table, state_table
@@ -120,11 +121,12 @@ def apply(planned: Plan, clients: "Clients", stop: "Stop", created: str, tell: T
 def describe(client: Any, table: str) -> dict[str, Any] | None:
     """Describe a table, None if there is none."""
     try:
-        return dict(client.describe_table(TableName=table)["Table"])
+        answer = having("Table", dict, "DescribeTable", lambda: client.describe_table(TableName=table))
     except ClientError as error:
         if error_code(error) == "ResourceNotFoundException":
             return None
         raise
+    return dict(answer["Table"])
 
 
 def shape_faults(definition: TableDefinition, table: Mapping[str, Any]) -> list[str]:
