@@ -260,7 +260,7 @@ def test_a_clock_that_is_off_is_found(site: Site, ahead_ms: int, level: str) -> 
     (finding,) = (f for f in site.examine(ShiftedClock(ahead_ms)) if f.setting == "recipe.clock_margin_ms")
     assert finding.level == level
     assert ("ahead of" if ahead_ms > 0 else "behind") in finding.what
-    offset_ms = clock_offset_ms(site.clients.dynamodb, ShiftedClock(ahead_ms))
+    offset_ms = clock_offset_ms(site.clients.dynamodb, "audit", ShiftedClock(ahead_ms))
     assert offset_ms is not None
     assert abs(offset_ms - ahead_ms) <= 2_000
 

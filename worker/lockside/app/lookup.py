@@ -107,7 +107,7 @@ def reading(settings: "Settings", stop: "Stop") -> Pages:
 
     Raises SetupError within seconds if it is not there or does not answer; later failures are tried again until `stop`.
     """
-    clients = reached(settings.aws)
+    clients = reached(settings.aws, settings.audit.table)
     describe_own(clients.dynamodb, settings.audit.table, "audit.table")
     return Pages(AuditTable(clients.dynamodb, settings.audit.table, Retrier(stop, NoMeter())))
 

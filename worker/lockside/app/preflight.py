@@ -64,7 +64,7 @@ def _findings(settings: "Settings", clients: "Clients", clock: "Clock") -> Itera
 
 def _clock(settings: "Settings", clients: "Clients", clock: "Clock") -> Finding:
     setting, margin_ms = "recipe.clock_margin_ms", settings.recipe.clock_margin_ms
-    offset_ms = clock_offset_ms(clients.dynamodb, clock)
+    offset_ms = clock_offset_ms(clients.dynamodb, settings.audit.table, clock)
     if offset_ms is None:
         return Finding("warning", None, setting, f"{clients.endpoint} sends no Date header; the clock was not compared")
     if abs(offset_ms) <= margin_ms:

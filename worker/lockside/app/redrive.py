@@ -102,7 +102,7 @@ def redriving(settings: "Settings", stop: "Stop") -> Iterator[Redrive]:
 
     Raises UsageError within seconds for whatever is not set up.
     """
-    clients = reached(settings.aws)
+    clients = reached(settings.aws, settings.state.table)
     keys = keys_file.load(settings.keys.file)
     for section, table in (("audit", settings.audit.table), ("state", settings.state.table)):
         sources.describe_own(clients.dynamodb, table, f"{section}.table")

@@ -97,7 +97,7 @@ class Reading:
 
 def reading(settings: "Settings") -> Reading:
     """Connect to the state table. Raises SetupError within seconds if it is not there or does not answer."""
-    clients = reached(settings.aws)
+    clients = reached(settings.aws, settings.state.table)
     sources.describe_own(clients.dynamodb, settings.state.table, "state.table")
     watched = tuple(dict.fromkeys(source.table for source in settings.source))
     return Reading(settings.application, watched, clients.dynamodb, settings.state.table, SystemClock())

@@ -152,7 +152,7 @@ class Worker:
 
         Raises UsageError within seconds for whatever keeps the worker from running.
         """
-        clients = reached(settings.aws)
+        clients = reached(settings.aws, settings.audit.table)
         keys = keys_file.load(settings.keys.file)
         for section, table in (("audit", settings.audit.table), ("state", settings.state.table)):
             sources.describe_own(clients.dynamodb, table, f"{section}.table")

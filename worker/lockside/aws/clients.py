@@ -1,5 +1,6 @@
 """The AWS clients one process uses, made once from the settings, and what their failures mean at start."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -103,10 +104,11 @@ def connect(settings: "AwsSettings") -> Clients:
     return Clients(dynamodb, streams, writer, prompt, first, dynamodb.meta.endpoint_url)
 
 
-def reached(settings: "AwsSettings") -> Clients:
+def reached(settings: "AwsSettings", table: str) -> Clients:
     """Make the clients, and see that something that speaks as DynamoDB does answers them.
 
-    A refusal is an answer. Raises SetupError within ten seconds if there is none, NotFoundOutError in passing trouble.
+    It is asked for a table that the caller needs anyway, so that no right is used which nothing else wants. A refusal
+    is an answer. Raises SetupError within ten seconds if there is none, NotFoundOutError in passing trouble.
     """
     from botocore import exceptions as aws
 
@@ -114,7 +116,7 @@ def reached(settings: "AwsSettings") -> Clients:
 
     clients = connect(settings)
     try:
-        having("TableNames", list, "ListTables", lambda: clients.first.list_tables(Limit=1))
+        having("Table", Mapping, "DescribeTable", lambda: clients.first.describe_table(TableName=table))
     except aws.ClientError as error:
         if _is_foreign(error):
             raise refusal(error, clients.endpoint) from error
@@ -184,17 +186,17 @@ def refusal(error: Exception, endpoint: str) -> LocksideError:
             return SetupError(f"the AWS client could not be set up ({type(error).__name__}); check [aws]")
 
 
-def clock_offset_ms(client: "DynamoDBClient", clock: "Clock") -> int | None:
+def clock_offset_ms(client: "DynamoDBClient", table: str, clock: "Clock") -> int | None:
     """Measure how far this machine's clock is ahead of the endpoint's Date header; None if it sends none.
 
-    Any answer will do, a refusal too. The header is floored to the second and the call takes time, so only what both
-    together cannot explain is counted.
+    Any answer about a table will do, a refusal too. The header is floored to the second and the call takes time, so
+    only what both together cannot explain is counted.
     """
     from botocore import exceptions as aws
 
     sent_ms = clock.now().wall_ms
     try:
-        metadata: Any = client.list_tables(Limit=1)["ResponseMetadata"]
+        metadata: Any = client.describe_table(TableName=table)["ResponseMetadata"]
     except aws.ClientError as error:
         metadata = error.response.get("ResponseMetadata", {})
     received_ms = clock.now().wall_ms

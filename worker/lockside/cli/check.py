@@ -31,7 +31,7 @@ def check(ctx: click.Context, *, config: Path | None, as_json: bool) -> None:
     from lockside.aws.clients import reached
     from lockside.ops.clock import SystemClock
 
-    findings = preflight.examine(settings, reached(settings.aws), SystemClock())
+    findings = preflight.examine(settings, reached(settings.aws, settings.audit.table), SystemClock())
     for line in _json_lines(findings) if as_json else _lines(findings):
         click.echo(line)
     ctx.exit(0 if preflight.could_run(findings) else 1)

@@ -32,7 +32,7 @@ def init(*, config: Path | None, as_json: bool, dry_run: bool) -> None:
     from lockside.app import provision
     from lockside.aws.clients import reached
 
-    clients = reached(settings.aws)
+    clients = reached(settings.aws, settings.audit.table)
     planned = provision.plan(settings, clients)
     _print(planned, clients.endpoint, as_json=as_json)
     if dry_run:
