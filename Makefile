@@ -4,11 +4,15 @@
 #   make check                                             lint, format, types, imports
 #   make fmt                                               put the code into form
 #   make bench                                             ratios against plain boto3
+#   make sim [SEED=0] [RUNS=1000]                          worlds of faults, each from its seed; one alone tells all
 #   make soak                                              the soak tests, with big sizes
 #   make lock                                              choose exact versions anew (needs a package index)
 
 PY ?= python3
 ARGS ?=
+SEED ?= 0
+RUNS ?= 1
+SOAK_RUNS ?= 10000
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON := $(BIN)/python
@@ -19,7 +23,7 @@ UV := .make/uv/bin/uv
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fmt bench soak lock venv clean
+.PHONY: help demo test check fmt bench sim soak lock venv clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -59,8 +63,12 @@ fmt: $(STAMP)
 bench: $(STAMP)
 	@$(PYTHON) -m bench $(ARGS)
 
+sim: $(STAMP)
+	@$(PYTHON) -m tests.simulation --seed $(SEED) --runs $(RUNS) $(ARGS)
+
 soak: $(STAMP)
 	@LOCKSIDE_TEST_PROFILE=soak $(PYTHON) -m pytest -m soak --timeout 3600 $(ARGS)
+	@$(PYTHON) -m tests.simulation --runs $(SOAK_RUNS)
 
 $(UV):
 	@$(PY) -m venv .make/uv
