@@ -12,6 +12,9 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 Item = Mapping[str, Any]
+Test = Callable[["Context"], bool]
+Operand = Callable[["Context"], Any]
+Edit = Callable[["Context", dict[str, Any]], object]
 TOKEN: Final = re.compile(r"\s*(<>|<=|>=|[=<>(),+\-]|[#:]?[A-Za-z_][\w.]*)")
 COMPARISONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "=": lambda left, right: bool(left == right),
@@ -57,31 +60,42 @@ class Context:
 
 def holds(expression: str, context: Context) -> bool:
     """Whether an item meets a condition."""
-    parser = _Parser(_tokens(expression), context)
-    result = parser.disjunction()
-    parser.end()
-    return result
+    return _condition(expression)(context)
 
 
 def updated(expression: str, context: Context) -> dict[str, Any]:
     """Return the item as an update expression leaves it; each operand is that of the item before."""
     item = dict(context.item)
-    parser = _Parser(_tokens(expression), context)
-    while parser.more:
-        match parser.take().upper():
-            case "SET":
-                item.update(parser.listed(parser.assignment))
-            case "REMOVE":
-                for name in parser.listed(parser.attribute):
-                    item.pop(name, None)
-            case "ADD":
-                item.update(parser.listed(parser.addition))
-            case clause:
-                raise ExpressionError(f"update clause {clause} is not understood")
+    for change in _update(expression):
+        change(context, item)
     return item
 
 
 @lru_cache(maxsize=512)
+def _condition(expression: str) -> "Test":
+    parser = _Parser(_tokens(expression))
+    result = parser.disjunction()
+    parser.end()
+    return result
+
+
+@lru_cache(maxsize=512)
+def _update(expression: str) -> "tuple[Edit, ...]":
+    parser = _Parser(_tokens(expression))
+    edits: list[Edit] = []
+    while parser.more:
+        match parser.take().upper():
+            case "SET":
+                edits += parser.listed(parser.assignment)
+            case "REMOVE":
+                edits += parser.listed(parser.removal)
+            case "ADD":
+                edits += parser.listed(parser.addition)
+            case clause:
+                raise ExpressionError(f"update clause {clause} is not understood")
+    return tuple(edits)
+
+
 def _tokens(expression: str) -> tuple[str, ...]:
     tokens: list[str] = []
     at = 0
@@ -96,12 +110,11 @@ def _tokens(expression: str) -> tuple[str, ...]:
 
 
 class _Parser:
-    """Recursive descent that evaluates as it goes; every branch is evaluated, so that all placeholders are seen."""
+    """Recursive descent. What it makes evaluates every branch, so that all placeholders are seen."""
 
-    def __init__(self, tokens: tuple[str, ...], context: Context) -> None:
+    def __init__(self, tokens: tuple[str, ...]) -> None:
         self._tokens = tokens
         self._at = 0
-        self._context = context
 
     @property
     def more(self) -> bool:
@@ -121,13 +134,12 @@ class _Parser:
         if self.more:
             raise ExpressionError(f"{self.peek()!r} is too much")
 
-    def disjunction(self) -> bool:
-        result = self._conjunction()
+    def disjunction(self) -> Test:
+        parts = [self._conjunction()]
         while self.peek().upper() == "OR":
             self.take()
-            other = self._conjunction()
-            result = result or other
-        return result
+            parts.append(self._conjunction())
+        return parts[0] if len(parts) == 1 else lambda context: any([part(context) for part in parts])  # noqa: C419
 
     def listed(self, one: Callable[[], T]) -> list[T]:
         found = [one()]
@@ -136,51 +148,68 @@ class _Parser:
             found.append(one())
         return found
 
-    def attribute(self) -> str:
-        return self._context.name(self.take())
-
-    def assignment(self) -> tuple[str, Any]:
-        name = self.attribute()
+    def assignment(self) -> Edit:
+        token = self.take()
         self.take("=")
         value = self._value()
         while self.peek() in {"+", "-"}:
-            sign = 1 if self.take() == "+" else -1
-            if value is None:
-                raise ExpressionError("an absent attribute is no number")
-            value = {"N": str(Decimal(value["N"]) + sign * Decimal(self._value()["N"]))}
-        return name, value
+            value = _sum(value, self._value_after_sign())
 
-    def addition(self) -> tuple[str, Any]:
-        name = self.attribute()
-        base = self._context.item.get(name, {"N": "0"})
-        return name, {"N": str(Decimal(base["N"]) + Decimal(self._context.operand(self.take())["N"]))}
+        def edit(context: Context, item: dict[str, Any]) -> None:
+            item[context.name(token)] = value(context)
 
-    def _value(self) -> Any:
+        return edit
+
+    def removal(self) -> Edit:
+        token = self.take()
+        return lambda context, item: item.pop(context.name(token), None)
+
+    def addition(self) -> Edit:
+        token, addend = self.take(), self.take()
+
+        def edit(context: Context, item: dict[str, Any]) -> None:
+            name = context.name(token)
+            base = context.item.get(name, {"N": "0"})
+            item[name] = {"N": str(Decimal(base["N"]) + Decimal(context.operand(addend)["N"]))}
+
+        return edit
+
+    def _value_after_sign(self) -> Operand:
+        sign = 1 if self.take() == "+" else -1
+        operand = self._value()
+        return lambda context: {"N": str(sign * Decimal(operand(context)["N"]))}
+
+    def _value(self) -> Operand:
         if self.peek() != "if_not_exists":
-            return self._context.operand(self.take())
+            return _operand(self.take())
         self.take()
         self.take("(")
-        present = self._context.operand(self.take())
+        present = _operand(self.take())
         self.take(",")
         fallback = self._value()
         self.take(")")
-        return fallback if present is None else present
 
-    def _conjunction(self) -> bool:
-        result = self._negation()
+        def value(context: Context) -> Any:
+            there, otherwise = present(context), fallback(context)
+            return otherwise if there is None else there
+
+        return value
+
+    def _conjunction(self) -> Test:
+        parts = [self._negation()]
         while self.peek().upper() == "AND":
             self.take()
-            other = self._negation()
-            result = result and other
-        return result
+            parts.append(self._negation())
+        return parts[0] if len(parts) == 1 else lambda context: all([part(context) for part in parts])  # noqa: C419
 
-    def _negation(self) -> bool:
+    def _negation(self) -> Test:
         if self.peek().upper() == "NOT":
             self.take()
-            return not self._negation()
+            inner = self._negation()
+            return lambda context: not inner(context)
         return self._primary()
 
-    def _primary(self) -> bool:
+    def _primary(self) -> Test:
         if self.peek() == "(":
             self.take()
             result = self.disjunction()
@@ -188,40 +217,67 @@ class _Parser:
             return result
         match self.peek():
             case "attribute_exists":
-                return self._argument() is not None
+                there = self._argument()
+                return lambda context: there(context) is not None
             case "attribute_not_exists":
-                return self._argument() is None
+                there = self._argument()
+                return lambda context: there(context) is None
             case "begins_with":
                 return self._begins_with()
-        left = self._context.operand(self.take())
+        left = _operand(self.take())
         if self.peek().upper() == "BETWEEN":
             return self._between(left)
         compare = COMPARISONS[self.take(*COMPARISONS)]
-        return _compared(left, self._context.operand(self.take()), compare)
+        right = _operand(self.take())
+        return lambda context: _compared(left(context), right(context), compare)
 
-    def _argument(self) -> Any:
+    def _argument(self) -> Operand:
         self.take()
         self.take("(")
-        operand = self._context.operand(self.take())
+        operand = _operand(self.take())
         self.take(")")
         return operand
 
-    def _begins_with(self) -> bool:
+    def _begins_with(self) -> Test:
         self.take()
         self.take("(")
-        whole = self._context.operand(self.take())
+        whole = _operand(self.take())
         self.take(",")
-        start = self._context.operand(self.take())
+        start = _operand(self.take())
         self.take(")")
-        return whole is not None and str(whole.get("S", "")).startswith(start["S"])
 
-    def _between(self, value: Any) -> bool:
+        def test(context: Context) -> bool:
+            text, beginning = whole(context), start(context)
+            return text is not None and str(text.get("S", "")).startswith(beginning["S"])
+
+        return test
+
+    def _between(self, value: Operand) -> Test:
         self.take()
-        low = self._context.operand(self.take())
+        low = _operand(self.take())
         self.take("AND")
-        high = self._context.operand(self.take())
-        at_least = _compared(value, low, COMPARISONS[">="])
-        return at_least and _compared(value, high, COMPARISONS["<="])
+        high = _operand(self.take())
+
+        def test(context: Context) -> bool:
+            at_least = _compared(value(context), low(context), COMPARISONS[">="])
+            at_most = _compared(value(context), high(context), COMPARISONS["<="])
+            return at_least and at_most
+
+        return test
+
+
+def _operand(token: str) -> Operand:
+    return lambda context: context.operand(token)
+
+
+def _sum(one: Operand, other: Operand) -> Operand:
+    def value(context: Context) -> Any:
+        left, right = one(context), other(context)
+        if left is None:
+            raise ExpressionError("an absent attribute is no number")
+        return {"N": str(Decimal(left["N"]) + Decimal(right["N"]))}
+
+    return value
 
 
 def _compared(left: Any, right: Any, compare: Callable[[Any, Any], bool]) -> bool:

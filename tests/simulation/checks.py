@@ -72,7 +72,7 @@ class Checks:
             self._start(pk.removeprefix("CK#"), after)
         elif pk.startswith("CK#") and sk.startswith("shardId") and after is not None:
             self._owned(before, after)
-            self.gaps.promised.add(ShardRef(pk.removeprefix("CK#"), sk))
+            self._promise(ShardRef(pk.removeprefix("CK#"), sk))
             self._checkpoint(ShardRef(pk.removeprefix("CK#"), sk), after)
 
     def explained(self, change: Accepted) -> str | None:
@@ -137,6 +137,13 @@ class Checks:
         for name, known in (("since_ms", self._oracle.since_ms), ("begun_ms", self._oracle.begun_ms)):
             if name in after and known.setdefault(arn, int(after[name]["N"])) != int(after[name]["N"]):
                 raise ViolationError(f"{name} of {arn} moved from {known[arn]} to {after[name]}")
+
+    def _promise(self, shard: ShardRef) -> None:
+        """Learn that a shard is remembered: from here on nothing of it may be lost in silence."""
+        if shard not in self.gaps.promised:
+            self.gaps.meet(shard, self._oracle)
+            self.gaps.promised.add(shard)
+            self.logs.lost(shard)
 
     def _parents_first(self, after: Item) -> None:
         shard = self.logs.shard_of(after["lg"]["S"])

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 HOUR_MS: Final = 3_600_000
 AWAKE_MS: Final = 2_000
+OVERSLEPT_MS: Final = (5_000, 40_000)
+"""Who oversleeps wakes up when others have long taken over."""
 
 
 class Night(Actor):
@@ -43,7 +45,7 @@ class Night(Actor):
                 process.dead = True
                 process.note("dies in the night")
             else:
-                process.freeze(sum(parts) + len(parts) * AWAKE_MS + chance.between(0, 5_000))
+                process.freeze(sum(parts) + len(parts) * AWAKE_MS + chance.between(0, chance.one_of(OVERSLEPT_MS)))
                 process.note("sleeps through the night")
         for part_ms in parts:
             scheduler.now_ms += part_ms

@@ -9,10 +9,13 @@ from tests.simulation.chance import Chance
 from tests.simulation.scheduler import Actor, Scheduler
 from tests.simulation.table import WatchedTable
 
-THINK_MS: Final = 6_000
+THINK_MS: Final = 5_000
 LEASES_MS: Final = (2_000, 4_000, 9_000)
-LIVES_MS: Final = (5_000, 12_000, 30_000)
+LIVES_MS: Final = (4_000, 8_000, 15_000)
 SWEEP_MS: Final = 5_000
+PULSES: Final = (2, 3, 3, 9)
+"""Tenths of its lease after which a client renews or lets go: sometimes late."""
+
 USERS: Final = ("ann", "bob", "cyd")
 
 
@@ -53,7 +56,7 @@ class LockClient(Actor):
         dice = self.chance.random.random()
         if dice < 0.55:
             self._write()
-            self._after(max(200, self.lease_ms // 3))
+            self._after(self.lease_ms * self.chance.one_of(PULSES) // 10)
         elif dice < 0.80:
             self._release(row)
             self._after(self.chance.between(100, THINK_MS))
@@ -79,7 +82,7 @@ class LockClient(Actor):
     def _take(self) -> None:
         self.lease_ms = self.chance.one_of(LEASES_MS)
         self._write()
-        self._after(max(200, self.lease_ms // 3))
+        self._after(self.lease_ms * self.chance.one_of(PULSES) // 10)
 
     def _write(self) -> None:
         self.mine = self.chance.token()

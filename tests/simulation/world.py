@@ -29,8 +29,8 @@ from tests.simulation.truth import Truth
 from tests.simulation.violation import ViolationError
 from tests.simulation.worker import AUDIT, STATE, Place, Watching, Worker
 
-PROLOGUE_MS: Final = 8_000
-STORM_MS: Final = 45_000
+PROLOGUE_MS: Final = 6_000
+STORM_MS: Final = 30_000
 STORM_SLICE_MS: Final = 1_000
 REST_MS_MAX: Final = 300_000
 REST_SLICE_MS: Final = 1_000
@@ -59,6 +59,9 @@ class World:
         model = StreamModel(Options(shards_per_page=SHARDS_PER_PAGE, page_records=PAGE_RECORDS))
         self._tables = {each.table: WatchedTable(each, database, model, scheduler, chance) for each in watched}
         self._oracle = Oracle([table.histories for table in self._tables.values()])
+        for each in watched:
+            for other in (False, True):
+                self._oracle.learn((settings.configured(each, other=other),))
         self._checks = Checks(self._oracle, self._truth, lambda: scheduler.now_ms, lambda: scheduler.caller)
         self._rest = Rest(self._checks, self._oracle, self._truth)
         self._people: list[LockClient | Visitor | Sweeper] = []
@@ -115,7 +118,6 @@ class World:
         found: list[Watching] = []
         for name, table in self._tables.items():
             sources = (settings.configured(table.source, other=self._other_recipe),)
-            self._oracle.learn(sources)
             found.append(Watching(name, table.arn, "LATEST" if self._from_latest else "TRIM_HORIZON", sources))
         return found
 
