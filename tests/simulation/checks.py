@@ -68,7 +68,7 @@ class Checks:
             self.kept.add((pk, int(sk.removeprefix("M#"))))
         elif pk.startswith("TABLE#"):
             self._oracle.met(sk)
-        elif pk.startswith("CK#") and sk == "#start" and after is not None and "since_ms" in after:
+        elif pk.startswith("CK#") and sk == "#start" and after is not None:
             self._start(pk.removeprefix("CK#"), after)
         elif pk.startswith("CK#") and sk.startswith("shardId") and after is not None:
             self._owned(before, after)
@@ -134,6 +134,8 @@ class Checks:
 
     def _start(self, arn: str, after: Item) -> None:
         """Require the instants that a stream was begun at to stay as they are."""
+        if arn not in self._oracle.since_ms and arn not in self._oracle.begun_ms:
+            self.gaps.begin(arn, self._oracle)
         for name, known in (("since_ms", self._oracle.since_ms), ("begun_ms", self._oracle.begun_ms)):
             if name in after and known.setdefault(arn, int(after[name]["N"])) != int(after[name]["N"]):
                 raise ViolationError(f"{name} of {arn} moved from {known[arn]} to {after[name]}")

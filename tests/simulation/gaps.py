@@ -30,6 +30,7 @@ class Gaps:
         """Start without any."""
         self.declared: dict[ShardRef, list[Declared]] = {}
         self.met: dict[ShardRef, int] = {}
+        self.gone: dict[ShardRef, int] = {}
         self.promised: set[ShardRef] = set()
 
     def add(self, event: dict[str, Any], shard: ShardRef, oracle: Oracle) -> None:
@@ -47,22 +48,33 @@ class Gaps:
         found = Declared(after, upper, "sequence_number" not in start, after_ms)
         self.declared.setdefault(shard, []).append(found)
 
+    def begin(self, arn: str, oracle: Oracle) -> None:
+        """Take in that a stream is begun: what it no longer had by then was never promised."""
+        history = oracle.histories[arn]
+        for shard, changes in history.shards.items():
+            gone = changes[: history.shard(shard).trimmed]
+            if gone:
+                self.gone[shard] = gone[-1].position
+
     def meet(self, shard: ShardRef, oracle: Oracle) -> None:
         """Take in that a shard is begun: if neither it nor what it came from was ever read, nothing was promised."""
         truly = oracle.histories[shard.stream_arn].shard(shard)
         known = any(each in self.promised for each in _lineage(shard, oracle))
         promised = known or shard.stream_arn in oracle.since_ms
         gone = [] if promised else oracle.histories[shard.stream_arn].shards[shard][: truly.trimmed]
-        self.met[shard] = max((each.position for each in gone if oracle.before_begin(each)), default=0)
+        # What was trimmed after the page was read that begins the shard is on that page.
+        upper = oracle.served.get(shard, FOREVER)
+        left_out = (each.position for each in gone if each.position < upper and oracle.before_begin(each))
+        self.met[shard] = max(left_out, default=0)
 
     def end(self, shard: ShardRef) -> int:
         """Return the last position of a shard that is declared lost."""
         ends = [found.upper - 1 for found in self.declared.get(shard, ()) if found.upper < FOREVER]
-        return max([*ends, self.met.get(shard, 0)])
+        return max([*ends, self.met.get(shard, 0), self.gone.get(shard, 0)])
 
     def excuse(self, change: Accepted, oracle: Oracle) -> bool:
         """Whether a declared loss covers a change: in its shard, or before the beginning of one that came of it."""
-        if change.position <= self.met.get(change.shard, 0):
+        if change.position <= max(self.met.get(change.shard, 0), self.gone.get(change.shard, 0)):
             return True
         own = self.declared.get(change.shard, ())
         if any(found.after < change.position < found.upper for found in own):
@@ -74,7 +86,7 @@ class Gaps:
             from_the_start = any(found.whole and found.after_ms <= change.at_ms for found in losses)
             if from_the_start and change.shard in _lineage(shard, oracle):
                 return True
-        return change.shard not in self.met and (
+        return change.shard not in self.promised and (
             self._was_last(change.shard, oracle)
             or (
                 oracle.before_begin(change)
@@ -85,11 +97,14 @@ class Gaps:
     def _was_last(self, shard: ShardRef, oracle: Oracle) -> bool:
         """Whether nothing that came of a shard was ever met, in a stream that has been replaced.
 
-        The end of such a stream goes unseen when it ages out before anybody lists it: nobody is left to tell of it.
+        The end of such a stream goes unseen when it ages out before anybody reads the first change of it: nothing is
+        remembered of a shard until then, so nobody is left to tell of it.
         """
         newest = any(max(table) == shard.stream_arn for table in oracle.tables)
         return not newest and not any(
-            shard in _lineage(each, oracle) for each in self.met if each.stream_arn == shard.stream_arn
+            each != shard and shard in _lineage(each, oracle)
+            for each in self.met
+            if each.stream_arn == shard.stream_arn
         )
 
 

@@ -25,10 +25,11 @@ class Meaning:
 class Oracle:
     """Knows the history of every stream, by ARN for each table, and the recipes in use, by digest.
 
-    `first` is the stream of each table that was taken up first.
+    `first` is the stream of each table that was taken up first; `served` as `StreamsService` has it.
     """
 
     tables: Iterable[Mapping[str, History]]
+    served: Mapping[ShardRef, int] = field(default_factory=dict)
     recipes: dict[str, tuple[Source, ...]] = field(default_factory=dict)
     since_ms: dict[str, int] = field(default_factory=dict)
     begun_ms: dict[str, int] = field(default_factory=dict)
@@ -73,7 +74,7 @@ class Oracle:
     def before_begin(self, change: Accepted) -> bool:
         """Whether a change was made before anybody began to read its stream."""
         begun_ms = self.begun_ms.get(change.shard.stream_arn)
-        return begun_ms is None or change.at_ms < begun_ms
+        return begun_ms is not None and change.at_ms < begun_ms
 
     def meaning(self, change: Accepted, digest: str) -> Meaning:
         """Say what a change means under a recipe."""

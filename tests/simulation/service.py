@@ -4,20 +4,26 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any
 
+from lockside.core.change import ShardRef
 from tests.fakes import stream_reads
 from tests.fakes.dynamodb import service_error
 from tests.fakes.stream_model import ServiceError, StreamModel
+from tests.fakes.stream_names import parse_iterator
 from tests.fakes.stream_reads import Whims
 from tests.simulation.chance import Chance
 from tests.simulation.scheduler import Scheduler
 
 
 class StreamsService:
-    """The service; its clock is the true time, and its whims are chance."""
+    """The service; its clock is the true time, and its whims are chance.
+
+    `served` is the position of the first record of the newest page of each shard.
+    """
 
     def __init__(self, model: StreamModel, scheduler: Scheduler, chance: Chance) -> None:
         """Serve a model."""
         self.model = model
+        self.served: dict[ShardRef, int] = {}
         self._scheduler = scheduler
         self._chance = chance
 
@@ -34,7 +40,12 @@ class StreamsService:
     def get_records(self, **request: Any) -> dict[str, Any]:
         """Return one page of records, perhaps an empty one."""
         whims = Whims(empty_page=self._chance.happens("empty_pages"))
-        return self._answer("GetRecords", stream_reads.get_records, request, whims)
+        answer = self._answer("GetRecords", stream_reads.get_records, request, whims)
+        place = parse_iterator(request["ShardIterator"])
+        if answer["Records"] and place is not None:
+            numbers = self.model.streams[place.arn].shards[place.shard_id].numbers
+            self.served[ShardRef(place.arn, place.shard_id)] = numbers[place.index]
+        return answer
 
     def list_streams(self, **request: Any) -> dict[str, Any]:
         """List one page of streams."""

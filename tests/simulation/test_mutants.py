@@ -10,7 +10,7 @@ from tests.simulation.world import World
 
 SEEDS_MAX = 1_000
 NEAR = 3
-"""So many seeds from the known one on are tried in the short test: any change of the worlds moves what is found where."""
+"""So many seeds from the known one on are tried in the short test."""
 
 
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS.keys())

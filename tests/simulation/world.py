@@ -58,16 +58,15 @@ class World:
         database = FakeDynamoDB(*tables, page_items=PAGE_ITEMS, on_commit=self._committed)
         model = StreamModel(Options(shards_per_page=SHARDS_PER_PAGE, page_records=PAGE_RECORDS))
         self._tables = {each.table: WatchedTable(each, database, model, scheduler, chance) for each in watched}
-        self._oracle = Oracle([table.histories for table in self._tables.values()])
+        service = StreamsService(model, scheduler, chance)
+        self._oracle = Oracle([table.histories for table in self._tables.values()], service.served)
         for each in watched:
             for other in (False, True):
                 self._oracle.learn((settings.configured(each, other=other),))
         self._checks = Checks(self._oracle, self._truth, lambda: scheduler.now_ms, lambda: scheduler.caller)
         self._rest = Rest(self._checks, self._oracle, self._truth)
         self._people: list[LockClient | Visitor | Sweeper] = []
-        place = Place(
-            database, StreamsService(model, scheduler, chance), parts, scheduler, chance, self._transcript.note
-        )
+        place = Place(database, service, parts, scheduler, chance, self._transcript.note)
         self._slots = [Slot(number, place, self._watching) for number in range(1, 1 + chance.one_of((1, 2, 2, 3)))]
 
     def run(self) -> Outcome:
