@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from lockside.ops import garbage
 from tests.simulation.outcome import Outcome
 from tests.simulation.world import World, outcome_of
 
@@ -23,6 +24,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args()
+    garbage.calm()
     seeds = range(chosen.seed, chosen.seed + chosen.runs)
     if len(seeds) == 1:
         return _report(iter([World(chosen.seed, verbose=True).run()]), 1)

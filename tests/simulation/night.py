@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 HOUR_MS: Final = 3_600_000
 AWAKE_MS: Final = 2_000
-OVERSLEPT_MS: Final = (5_000, 40_000)
+OVERSLEPT_MS: Final = (5_000, 40_000, 40_000)
 """Who oversleeps wakes up when others have long taken over."""
 
 
@@ -39,7 +39,7 @@ class Night(Actor):
     def step(self) -> None:
         """Let it be night, and then morning."""
         chance, scheduler = self._chance, self._scheduler
-        parts = [chance.between(2, 14) * HOUR_MS for _ in range(chance.between(1, 4))]
+        parts = [chance.between(2, 14) * HOUR_MS for _ in range(chance.between(1, 4) + (chance.random.random() < 0.5))]
         for process in self._processes():
             if chance.random.random() < 0.5:
                 process.dead = True
