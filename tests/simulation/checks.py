@@ -72,7 +72,7 @@ class Checks:
             self._start(pk.removeprefix("CK#"), after)
         elif pk.startswith("CK#") and sk.startswith("shardId") and after is not None:
             self._owned(before, after)
-            self._promise(ShardRef(pk.removeprefix("CK#"), sk))
+            self._promise(ShardRef(pk.removeprefix("CK#"), sk), after)
             self._checkpoint(ShardRef(pk.removeprefix("CK#"), sk), after)
 
     def explained(self, change: Accepted) -> str | None:
@@ -140,12 +140,13 @@ class Checks:
             if name in after and known.setdefault(arn, int(after[name]["N"])) != int(after[name]["N"]):
                 raise ViolationError(f"{name} of {arn} moved from {known[arn]} to {after[name]}")
 
-    def _promise(self, shard: ShardRef) -> None:
-        """Learn that a shard is remembered: from here on nothing of it may be lost in silence."""
+    def _promise(self, shard: ShardRef, after: Item) -> None:
+        """Learn that a change of a shard was read, or is about to be: from here on nothing may be lost in silence."""
         if shard not in self.gaps.promised:
             self.gaps.meet(shard, self._oracle)
-            self.gaps.promised.add(shard)
             self.logs.lost(shard)
+            if "position" in after or "tip_ms" in after:
+                self.gaps.promised.add(shard)
 
     def _parents_first(self, after: Item) -> None:
         shard = self.logs.shard_of(after["lg"]["S"])

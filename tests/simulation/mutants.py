@@ -200,12 +200,12 @@ class Mutant:
 
 MUTANTS: Final[Mapping[str, Mutant]] = {
     "checkpoint before ack": Mutant(Parts(processor=EagerProcessor), "checkpoint passes"),
-    "child before parent": Mutant(Parts(streams=ParentlessStreams), "before .* is finished"),
+    "child before parent": Mutant(Parts(streams=ParentlessStreams), "before .* is finished", seed=2),
     "LATEST re-read": Mutant(Parts(streams=LatestStreams), "no record"),
-    "a dropped last page": Mutant(Parts(streams=ImpatientStreams), "no record"),
-    "a lapse of a released lock": Mutant(Parts(rows=ReleaseBlindRows), "a lapse that never was"),
+    "a dropped last page": Mutant(Parts(streams=ImpatientStreams), "no record", seed=2),
+    "a lapse of a released lock": Mutant(Parts(rows=ReleaseBlindRows), "a lapse that never was", seed=5),
     "a second lapse after a TTL delete": Mutant(Parts(lapses=TwofoldLapses), "second lapse"),
-    "a recipe change mid-log": Mutant(Parts(trail=CarelessTrail), "its recipe"),
-    "a zombie that writes across a gap": Mutant(Parts(trail=UnsealedTrail), "sealed=True"),
+    "a recipe change mid-log": Mutant(Parts(trail=CarelessTrail), "its recipe", seed=4),
+    "a zombie that writes across a gap": Mutant(Parts(trail=UnsealedTrail), "sealed=True", seed=455),
     "a flag from memory": Mutant(Parts(processor=WithMemoryProcessor), "its recipe gives"),
 }

@@ -7,7 +7,7 @@ import pytest
 from tests.simulation.chance import Faults
 from tests.simulation.world import World
 
-SEEDS_A_TEST = 25
+SEEDS_A_TEST = 20
 
 
 @pytest.mark.parametrize("first", range(0, 300, SEEDS_A_TEST))
@@ -26,7 +26,7 @@ def test_a_seed_replays_to_the_same_write() -> None:
 
 def test_worlds_are_full_of_life() -> None:
     """The worlds see what they are for: records, lapses, losses, and every kind of fault."""
-    outcomes = [World(seed).run() for seed in range(30)]
+    outcomes = [World(seed).run() for seed in range(20)]
     assert all(sum(getattr(each, name) for each in outcomes) > 0 for name in ("records", "lapses", "gaps"))
     struck = {fault for each in outcomes for fault in each.faults}
     assert struck == {each.name for each in fields(Faults)}
