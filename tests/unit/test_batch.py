@@ -38,3 +38,35 @@ def test_a_removal_alone_with_its_absent_image_spelled_null() -> None:
     raw = wire(1, lock_keys("a"), pydynlock("alpha", "v"), None)
     raw["dynamodb"]["NewImage"] = None
     assert [record.type for record in READER.take_in([raw], Memory(), None, Now(0, 0)).records] == ["lock.released"]
+
+
+def test_a_takeover_after_a_change_that_was_not_understood_states_no_earlier_lapse() -> None:
+    """A deadline armed for another version tells nothing of the hold that was taken over."""
+    memory = Memory()
+    first = wire(1, lock_keys("a"), None, pydynlock("alpha", "v1"), at=1_000)
+    unknown = wire(2, lock_keys("a"), pydynlock("alpha", "v1"), pydynlock("beta", "v2"), at=1_010)
+    taken_over = wire(3, lock_keys("a"), pydynlock("beta", "v2"), pydynlock("gamma", "v3"), at=1_020)
+    READER.take_in([first, {**unknown, "eventName": "MUTATE"}], memory, None, Now(1_010_000, 0))
+    [proven] = READER.take_in([taken_over], memory, 2, Now(1_020_000, 10_000)).lapses
+    assert (proven.lapse.hold.version, proven.lapse.legal_ms) == ("v2", 1_020_000)
+
+
+def test_a_lapse_declared_of_another_hold_hides_no_lapse() -> None:
+    """A takeover proves the lapse of what it takes over, though that of an earlier version is still remembered."""
+    memory = Memory()
+    held = wire(1, lock_keys("a"), None, pydynlock("alpha", "v1"), at=1_000)
+    READER.take_in([held], memory, None, Now(1_000_000, 0))
+    [timer] = memory.deadlines.due(Now(1_009_000, 9_000), caught_up=True, limit=10)
+    memory.deadlines.settle(timer, declared=True)
+    taken_over = wire(3, lock_keys("a"), pydynlock("beta", "v2"), pydynlock("gamma", "v3"), at=1_020)
+    [proven] = READER.take_in([taken_over], memory, 1, Now(1_020_000, 20_000)).lapses
+    assert proven.lapse.hold.version == "v2"
+
+
+def test_a_ttl_removal_after_lost_changes_proves_nothing_by_an_old_deadline() -> None:
+    """A deadline armed for another version does not prove that the lease which TTL ended had run out."""
+    memory = Memory()
+    held = wire(1, lock_keys("a"), None, pydynlock("alpha", "v1"), at=1_000)
+    READER.take_in([held], memory, None, Now(1_000_000, 0))
+    removed = wire(3, lock_keys("a"), pydynlock("beta", "v2"), None, at=1_020, ttl=True)
+    assert READER.take_in([removed], memory, 1, Now(1_020_000, 20_000)).lapses == []

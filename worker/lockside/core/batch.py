@@ -219,6 +219,9 @@ class _Intake:
             self.doubted.add((source.id, change.key))
         timer = deadlines.timer(source.id, change.key) if told.lapse_via is not None else None
         declared = deadlines.observe(source.id, change.key, told.after, source.recipe, self.now)
+        # What came in between may have been lost, or not been understood: then memory is of another hold.
+        timer = timer if timer is not None and _is_same(timer.hold, told.before) else None
+        declared = declared if declared is not None and _is_same(declared.hold, told.before) else None
         if told.lapse_via is not None and told.before is not None and declared is None:
             legal_ms = _legal_ms(told.before, change, timer)
             if told.lapse_via == "takeover" or _ttl_proves(told.before, source, timer, self.now):
@@ -251,6 +254,14 @@ BEGINNINGS: Final = frozenset({"lock.acquired", "lock.taken_over", "lock.transfe
 
 def _begins(event: Event | None) -> bool:
     return event is not None and (event.type in BEGINNINGS or "resurrected" in event.flags)
+
+
+def _is_same(remembered: Hold, before: Hold | None) -> bool:
+    """Whether what is remembered of an entity is the hold that a change ends or goes on from."""
+    if before is None:
+        return False
+    known = (remembered.actor, remembered.version, remembered.deadline_ms)
+    return known == (before.actor, before.version, before.deadline_ms)
 
 
 def _legal_ms(hold: Hold, change: Change, timer: Timer | None) -> int:
