@@ -4,7 +4,8 @@ A write is checked in the moment it takes effect, so a fault is found at the ver
 """
 
 from collections.abc import Callable
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 from lockside.core.change import ShardRef
 from lockside.core.entity import PUBLIC_KEYS
@@ -18,6 +19,9 @@ from tests.simulation.truth import Name, Truth, label, name_of, undecodable
 from tests.simulation.violation import ViolationError
 
 Item = dict[str, Any]
+
+STATED_EARLY_MS_MAX: Final = 2_500
+"""A worker's clock may be 1.5 s off, and a creation time is rounded down by up to a second."""
 
 
 class Checks:
@@ -110,10 +114,13 @@ class Checks:
         if name in self.lapses:
             raise ViolationError(f"second lapse of {name}: {event}")
         self.lapses.add(name)
-        spans = self._truth.spans.get(name, [])
-        now_ms = self._now_ms()
-        if not any(span.lapsed and span.legal_ms <= now_ms for span in spans):
-            raise ViolationError(f"at {now_ms} a lapse that never was: {event}; truly {spans}")
+        spans = [span for span in self._truth.spans.get(name, []) if span.lapsed and span.legal_ms <= self._now_ms()]
+        if not spans:
+            truly = self._truth.spans.get(name)
+            raise ViolationError(f"at {self._now_ms()} a lapse that never was: {event}; truly {truly}")
+        stated_ms = datetime.fromisoformat(event["data"]["legal_instant"]).timestamp() * 1000
+        if all(stated_ms < span.legal_ms - STATED_EARLY_MS_MAX for span in spans):
+            raise ViolationError(f"a lapse at an instant at which it was held: {event}; truly {spans}")
 
     def _owner(self, after: Item) -> None:
         """Require each epoch to have one owner, and to be the highest there was."""
