@@ -56,6 +56,16 @@ class WorkerProcess:
         """Name the events of its log as far as it was read."""
         return [line["event"] for line in self.lines]
 
+    def last(self, number: int = 8) -> list[dict[str, Any]]:
+        """Return the last lines of its log up to now."""
+        while not self._unread.empty():
+            line = self._unread.get()
+            if line is None:
+                self._unread.put(None)
+                break
+            self.lines.append(line)
+        return self.lines[-number:]
+
     def follow(self) -> None:
         """Read its log to the end."""
         assert self.process.stderr is not None

@@ -1,5 +1,6 @@
 """Two real workers on DynamoDB Local: one owns, the other stands by and goes on where it fell."""
 
+import json
 import signal
 import time
 from collections import Counter
@@ -50,11 +51,11 @@ LEASE_SECONDS: Final = 2.0
 SOON_SECONDS: Final = 4.0
 """What a loaded machine may take besides the lease."""
 
-POLL_SECONDS: Final = 0.05
-LASTING: Final = {"expiry_time": {"N": "4102444800"}}
-"""A row that TTL leaves alone: DynamoDB Local removes what has expired within seconds, and that is a change more."""
+YEAR_2100: Final = "4102444800"
+"""Until when rows live: DynamoDB Local soon deletes what is past its TTL, and each deletion is a change."""
 
-WAIT_SECONDS_MAX: Final = 60.0
+POLL_SECONDS: Final = 0.05
+WAIT_SECONDS_MAX: Final = 30.0
 
 
 @dataclass
@@ -70,23 +71,46 @@ class Yard:
     def write(self, number: int) -> None:
         """Take so many new locks, each by one change."""
         for _ in range(number):
-            key = {"lock_key": {"S": f"job-{self.written}"}, "sort_key": {"S": "-"}}
-            row: Any = {**key, **pydynlock("alpha", f"v{self.written}", "3600"), **LASTING}
+            key = {"lock_key": {"S": self.key(self.written)}, "sort_key": {"S": "-"}}
+            row: Any = {**key, **pydynlock("alpha", f"v{self.written}", "3600"), "expiry_time": {"N": YEAR_2100}}
             self.client.put_item(TableName=f"locks-{self.name}", Item=row)
             self.written += 1
 
+    @staticmethod
+    def key(number: int) -> str:
+        """Name a lock."""
+        return f"job-{number:03}"
+
     def recorded(self) -> Counter[str]:
         """Count the change records of each lock in the audit table."""
-        pages = self.client.get_paginator("scan").paginate(TableName=f"audit-{self.name}", ConsistentRead=True)
-        found = [item for page in pages for item in page["Items"]]
-        return Counter(item["pk"]["S"] for item in found if item["pk"]["S"].startswith("E#locks"))
+        return Counter(json.loads(item["ce"]["S"])["data"]["entity"]["name"] for item in self._records())
 
-    def all_recorded(self) -> bool:
-        """Wait until every lock has its record; whether each has exactly one, and each place in the log one record."""
+    def told(self, lock: str) -> list[str]:
+        """Return what a lock's change records say, and where they stand."""
+        events = [json.loads(item["ce"]["S"]) | {"sk": item["sk"]["S"]} for item in self._records()]
+        return [f"{event['type']} {event['sk']}" for event in events if event["data"]["entity"]["name"] == lock]
+
+    def places(self) -> Counter[str]:
+        """Count the change records at each place of each log."""
+        return Counter(f"{item['lg']['S']} {item['ix']['N']}" for item in self._records())
+
+    def _records(self) -> list[Any]:
+        pages = self.client.get_paginator("scan").paginate(TableName=f"audit-{self.name}", ConsistentRead=True)
+        return [item for page in pages for item in page["Items"] if item["pk"]["S"].startswith("E#locks")]
+
+    def check_recorded(self, *workers: WorkerProcess) -> None:
+        """Wait until every lock has its record; see that each has exactly one, and each place in a log one record."""
         limit = time.monotonic() + WAIT_SECONDS_MAX
         while len(self.recorded()) < self.written and time.monotonic() < limit:
             time.sleep(POLL_SECONDS)
-        return set(self.recorded().values()) == {1} and len(self.recorded()) == self.written
+        found = self.recorded()
+        missing = sorted({self.key(number) for number in range(self.written)} - found.keys())
+        doubled = {lock: self.told(lock) for lock, number in sorted(found.items()) if number > 1}
+        shared = sorted(place for place, number in self.places().items() if number > 1)
+        logs = "\n".join(f"{worker.process.pid}: {worker.last()}" for worker in workers)
+        faults = {"missing": missing, "doubled": doubled, "two at a place": shared}
+        assert not any(faults.values()), f"of {self.written}: {faults}\n{logs}"
+        assert len(found) == self.written
 
     def status(self, *arguments: str) -> Any:
         """Run `lockside status`."""
@@ -134,7 +158,7 @@ def test_a_killed_owner_is_followed_and_nothing_is_lost_or_doubled(yard: Yard) -
         owner = second.until("owner")
         assert time.monotonic() - killed < LEASE_SECONDS + SOON_SECONDS
         assert (owner["owner_epoch"], owner["took_over"]) == (2, True)
-        assert yard.all_recorded()
+        yard.check_recorded(first, second)
         second.send(signal.SIGTERM)
         assert second.ended() == 0
         assert second.events()[-2:] == ["ownership_released", "stopped"]
@@ -158,7 +182,7 @@ def test_a_zombie_is_fenced_and_says_so(yard: Yard) -> None:
         assert "another worker" in fenced["reason"] or "belongs to another worker now" in fenced["reason"]
         assert "worker_stopped" not in first.events(), "no traceback where one sentence says it"
         yard.write(20)
-        assert yard.all_recorded()
+        yard.check_recorded(first, second)
         report = yard.status()
         assert report.exit_code == 0, report.output
         assert "(epoch 2)" in report.output
@@ -182,6 +206,6 @@ def test_an_orderly_stop_hands_over_at_once(dynamodb_local: Emulator, tmp_path: 
         assert first.ended() == 0
         second.until("owner", SOON_SECONDS)
         yard.write(10)
-        assert yard.all_recorded()
+        yard.check_recorded(first, second)
         second.send(signal.SIGTERM)
         assert second.ended() == 0
