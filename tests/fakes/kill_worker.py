@@ -3,7 +3,7 @@
 Strategy: what is slow to import is imported once. Each line on stdin is an order for one worker, in JSON: a process is
 forked for it, which runs `lockside run` and hears of every call of its clients. A line on stdout tells of its pid,
 another of how it ended. It dies of SIGKILL, so that nothing of its own can tidy up after it; when stdin ends, so does
-whatever still runs.
+whatever still runs. The next order may come when the line of the last one's pid was read.
 """
 
 import json
@@ -16,16 +16,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from lockside.app import worker
 from lockside.aws.clients import Clients, connect
 from lockside.cli.main import main as lockside
-from lockside.settings import load
+from lockside.settings import AwsSettings, load
 from tests.fakes.kill_points import ANY, OwnTables, Point
-
-if TYPE_CHECKING:
-    from lockside.settings import AwsSettings
 
 KIND: Final = "kill_kind"
 """Where in a call's context its kind waits."""
@@ -46,7 +43,7 @@ class Executioner:
     _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def connect(self, settings: "AwsSettings") -> Clients:
+    def connect(self, settings: AwsSettings) -> Clients:
         """Make the clients of a worker, and follow them."""
         clients = connect(settings)
         for client in (clients.dynamodb, clients.streams, clients.writer, clients.prompt):
@@ -88,6 +85,7 @@ class Executioner:
 
 def work(order: Mapping[str, Any]) -> None:
     """Run `lockside run`; raises SystemExit with its exit code."""
+    os.environ.update(order["environment"])
     settings = load(Path(order["config"]))
     executioner = Executioner(
         OwnTables(settings.audit.table, settings.state.table),
@@ -127,28 +125,33 @@ def tell(**facts: Any) -> None:
     sys.stdout.flush()
 
 
-def attend(pid: int) -> int | None:
-    """Wait for a worker's end; return its exit code, or None if stdin ended first and the worker with it."""
-    while True:
+def bury(running: set[int]) -> None:
+    """Tell of those that ended."""
+    for pid in sorted(running):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
-            return os.waitstatus_to_exitcode(status)
-        if select.select([sys.stdin], [], [], POLL_SECONDS)[0]:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            return None
+            running.remove(pid)
+            tell(ended=pid, code=os.waitstatus_to_exitcode(status))
 
 
 def main() -> None:
     """Carry out orders until there are no more."""
+    # What botocore imports only when it makes a client is imported here, for all that are forked.
+    connect(AwsSettings(region="us-east-1", endpoint_url="http://127.0.0.1:1"))
+    running: set[int] = set()
     tell(ready=os.getpid())
-    for line in iter(sys.stdin.readline, ""):
-        pid = fork(json.loads(line))
-        tell(pid=pid)
-        code = attend(pid)
-        if code is None:
-            return
-        tell(code=code)
+    while True:
+        if select.select([sys.stdin], [], [], POLL_SECONDS)[0]:
+            line = sys.stdin.readline()
+            if not line:
+                break
+            pid = fork(json.loads(line))
+            running.add(pid)
+            tell(began=pid)
+        bury(running)
+    for pid in running:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 if __name__ == "__main__":

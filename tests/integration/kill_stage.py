@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -76,32 +76,39 @@ layout = "flask-session"
 
 
 class Nursery:
-    """Where workers that may die are born; one at a time."""
+    """Where workers are born that may die."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        """Start the process that workers are forked from."""
-        self._process = tether.launch([sys.executable, "-m", "tests.fakes.kill_worker"], environment)
+        """Start the process that workers are forked from, without the settings and credentials of who runs the test."""
+        foreign = ("LOCKSIDE_", "AWS_")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        command = [sys.executable, "-m", "tests.fakes.kill_worker"]
+        self._process = tether.launch(command, {**inherited, **environment})
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="nursery", daemon=True)
         self._reader.start()
-        self._hear(END_SECONDS_MAX)
+        self._codes: dict[int, int] = {}
+        self._hear("ready", END_SECONDS_MAX)
 
     def begin(self, **order: Any) -> int:
         """Start a worker; return its pid."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        return int(self._hear(DEATH_SECONDS_MAX)["pid"])
+        return int(self._hear("began", DEATH_SECONDS_MAX)["began"])
 
-    def end(self, seconds_max: float) -> int | None:
-        """Wait for the worker's end; return its exit code, None if it goes on living."""
-        try:
-            return int(self._hear(seconds_max)["code"])
-        except queue.Empty:
-            return None
+    def end(self, pid: int, seconds_max: float) -> int | None:
+        """Wait for a worker's end; return its exit code, None if it goes on living."""
+        limit = time.monotonic() + seconds_max
+        while pid not in self._codes:
+            try:
+                self._hear("ended", max(0.0, limit - time.monotonic()))
+            except queue.Empty:
+                return None
+        return self._codes.pop(pid)
 
     def close(self) -> None:
-        """End it, and the worker that it has."""
+        """End it, and the workers that it has."""
         tether.end(self._process, DEATH_SECONDS_MAX)
         self._reader.join(DEATH_SECONDS_MAX)
         for pipe in (self._process.stdout, self._process.stderr):
@@ -114,8 +121,15 @@ class Nursery:
             self._lines.put(line)
         self._lines.put("{}")
 
-    def _hear(self, seconds_max: float) -> Any:
-        return json.loads(self._lines.get(timeout=seconds_max))
+    def _hear(self, wanted: str, seconds_max: float) -> Any:
+        """Listen up to a line of this kind; whoever ended meanwhile is remembered."""
+        while True:
+            told = json.loads(self._lines.get(timeout=seconds_max))
+            assert told, "the process that workers are forked from has ended"
+            if "ended" in told:
+                self._codes[told["ended"]] = told["code"]
+            if wanted in told:
+                return told
 
 
 @dataclass(frozen=True)
@@ -124,6 +138,11 @@ class Side:
 
     settings: Settings
     config: Path
+
+    @property
+    def name(self) -> str:
+        """Its application."""
+        return self.settings.application
 
     @property
     def audit(self) -> str:
@@ -146,12 +165,12 @@ class Stage:
     clients: Clients
     arns: tuple[str, ...]
     nursery: Nursery
-    spare: Nursery
+    environment: Mapping[str, str]
     traffic: Traffic
     chance: Random
     chronicle: Chronicle = field(default_factory=Chronicle)
     died: list[str] = field(default_factory=list)
-    spared_pid: int = 0
+    _pids: dict[str, int] = field(default_factory=dict)
 
     @property
     def kinds(self) -> set[str]:
@@ -161,39 +180,35 @@ class Stage:
 
     def kill(self, point: Point, halt: Point | None = None) -> None:
         """Run a worker until it dies at a point; with `halt`, at what it does once it was asked to stop."""
-        self.begin(self.nursery, self.killed, die=point, halt=halt)
-        code = self.nursery.end(DEATH_SECONDS_MAX)
+        pid = self.begin(self.killed, die=point, halt=halt)
+        code = self.nursery.end(pid, DEATH_SECONDS_MAX)
         assert code is not None, f"no death {point} within {DEATH_SECONDS_MAX:.0f} s; {self.last_words(self.killed)}"
         self._bury(str(point), code)
 
     def kill_after(self, seconds: float, point: Point | None = None) -> None:
         """Run a worker, and kill it from outside after a while, wherever it is; unless it dies at a point before."""
-        pid = self.begin(self.nursery, self.killed, die=point)
-        code, how = self.nursery.end(seconds), str(point)
+        pid = self.begin(self.killed, die=point)
+        code, how = self.nursery.end(pid, seconds), str(point)
         if code is None:
             os.kill(pid, signal.SIGKILL)
-            code, how = self.nursery.end(DEATH_SECONDS_MAX), f"after {seconds:.2f} s"
+            code, how = self.nursery.end(pid, DEATH_SECONDS_MAX), f"anywhere after {seconds:.2f} s"
         self._bury(how, code)
-
-    def start_spared(self) -> None:
-        """Start the worker that is spared."""
-        self.spared_pid = self.begin(self.spare, self.spared)
 
     def rest(self, done: Callable[[], bool], seconds_max: float) -> None:
         """Run a worker in peace until something is so; then stop it, and the one that was spared, in good order."""
         began = len(self._log(self.killed))
-        pid = self.begin(self.nursery, self.killed)
+        self.begin(self.killed)
         # Before it owns its application it may not even know yet what a SIGTERM asks for.
         self._await(lambda: OWNER in self._log(self.killed)[began:] and OWNER in self._log(self.spared), seconds_max)
         self._await(done, seconds_max)
-        for each in (pid, self.spared_pid):
-            os.kill(each, signal.SIGTERM)
+        for side in (self.killed, self.spared):
+            os.kill(self._pids[side.name], signal.SIGTERM)
         self._end_well()
 
     def drain(self) -> None:
         """Let `lockside run --once` write what is left, on either side."""
-        self.begin(self.nursery, self.killed, once=True)
-        self.begin(self.spare, self.spared, once=True)
+        for side in (self.killed, self.spared):
+            self.begin(side, once=True)
         self._end_well()
 
     def change_recipe(self) -> None:
@@ -203,18 +218,18 @@ class Stage:
             changed = text.replace(f"clock_margin_ms = {MARGIN_MS}", f"clock_margin_ms = {OTHER_MARGIN_MS}")
             side.config.write_text(changed, encoding="utf-8")
 
-    def begin(
-        self, nursery: Nursery, side: Side, *, die: Point | None = None, halt: Point | None = None, once: bool = False
-    ) -> int:
-        """Start a worker; return its pid."""
-        return nursery.begin(
+    def begin(self, side: Side, *, die: Point | None = None, halt: Point | None = None, once: bool = False) -> int:
+        """Start a side's worker; return its pid."""
+        pid = self._pids[side.name] = self.nursery.begin(
             config=str(side.config),
+            environment=dict(self.environment),
             log=str(self._file(side, "log")),
             journal=str(self._file(side, "journal")),
             once=once,
             die=None if die is None else die.told(),
             halt=None if halt is None else halt.told(),
         )
+        return pid
 
     def last_words(self, side: Side) -> str:
         """Return the end of a side's log."""
@@ -232,9 +247,15 @@ class Stage:
             time.sleep(POLL_SECONDS)
 
     def _end_well(self) -> None:
-        for nursery, side in ((self.nursery, self.killed), (self.spare, self.spared)):
-            code = nursery.end(END_SECONDS_MAX)
-            assert code == 0, f"{side.config.stem}: ended with {code}; {self.last_words(side)}"
+        for side in (self.killed, self.spared):
+            code = self.nursery.end(self._pids[side.name], END_SECONDS_MAX)
+            assert code == 0, f"{side.name}: ended with {code}; {self.last_words(side)}"
+
+    def give_up(self) -> None:
+        """Kill what still runs, where a story ended badly."""
+        for pid in self._pids.values():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _file(self, side: Side, kind: str) -> Path:
         return side.config.with_suffix(f".{kind}")
@@ -246,8 +267,10 @@ class Stage:
 
 
 @contextmanager
-def staged(emulator: Emulator, name: str, folder: Path, deaths: Random, writes: Random) -> Iterator[Stage]:
+def staged(nursery: Nursery, emulator: Emulator, name: str, folder: Path, seed: int) -> Iterator[Stage]:
     """Make the tables, start the worker that is spared; end all in the end."""
+    # Traffic and deaths draw apart: how much is written meanwhile is not the same in any two runs.
+    deaths, writes = Random(seed), Random(seed)  # noqa: S311 - no secret hangs on it
     client = dynamodb(emulator)
     with ExitStack() as stack:
         stack.callback(client.close)
@@ -257,20 +280,17 @@ def staged(emulator: Emulator, name: str, folder: Path, deaths: Random, writes: 
         for side in (killed, spared):
             planned = provision.plan(side.settings, clients)
             provision.apply(planned, clients, threading.Event(), "2026-01-01T00:00:00Z", lambda _line: None)
-        environment = {**os.environ, **emulator.environment}
-        nursery, spare = Nursery(environment), Nursery(environment)
-        for each in (nursery, spare):
-            stack.callback(each.close)
         traffic = Traffic(client, f"{name}-locks", f"{name}-sessions", writes)
-        stage = Stage(killed, spared, client, clients, arns, nursery, spare, traffic, deaths)
-        stage.start_spared()
+        stage = Stage(killed, spared, client, clients, arns, nursery, emulator.environment, traffic, deaths)
+        stack.callback(stage.give_up)
+        stage.begin(stage.spared)
         yield stage
 
 
 def _side(emulator: Emulator, name: str, side: str, folder: Path) -> Side:
     config = folder / f"{side}.toml"
     # Who is killed must get on; who is spared has time, and leaves the machine to the other.
-    idle = 30 if side == "killed" else 200
+    idle = 50 if side == "killed" else 250
     text = SETTINGS.format(
         side=side, idle=idle, margin=MARGIN_MS, name=name, endpoint_url=emulator.endpoint_url, keys=folder / "keys.json"
     )
