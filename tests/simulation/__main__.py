@@ -27,7 +27,7 @@ def main() -> int:
     garbage.calm()
     seeds = range(chosen.seed, chosen.seed + chosen.runs)
     if len(seeds) == 1:
-        return _report(iter([World(chosen.seed, verbose=True).run()]), 1)
+        return _report((World(seed, verbose=True).run() for seed in seeds), 1)
     if chosen.processes == 1:
         return _report(map(outcome_of, seeds), len(seeds))
     # Forked: the worlds are the same in every process, and nothing was started yet.
