@@ -244,13 +244,19 @@ def test_a_shard_without_known_parent_waits_until_an_unlisted_one_has_answered(r
 
 
 def test_rows_of_finished_shards_that_are_gone_are_removed(rig: Rig) -> None:
-    """What is remembered stays bounded; an unfinished shard's row, and that of a listed one, stay."""
+    """What is remembered stays bounded; an unfinished shard's row, that of a listed one and a young one stay."""
     for name, parent in (("root", None), ("child", "root"), ("leaf", "child")):
         rig.streams.add_shard(rig.arn, name, parent)
         rig.streams.put(rig.arn, name, "a")
     rig.streams.close(rig.arn, "root", "child")
     rig.run_once()
     rig.streams.drop(rig.arn, "root")
+    watch, discovery = watch_of(rig)
+    for _ in range(5):
+        watch.discover(discovery)
+        assert rig.is_finished("root"), "it may be listed again while its stream's day is not over"
+        rig.clock.advance(60)
+    rig.clock.advance(86_400)
     watch, discovery = watch_of(rig)
     for listing in range(1, 4):
         watch.discover(discovery)

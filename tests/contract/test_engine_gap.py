@@ -305,7 +305,9 @@ def test_a_worker_that_began_and_read_nothing_for_a_day_has_lost_what_came_in_be
     rig.streams.fail("get_records", "ValidationException")
     with pytest.raises(ClientError):
         rig.run_once()
-    assert rig.checkpoint("root") is None
+    begun = rig.checkpoint("root")
+    assert begun is not None
+    assert (begun.position, begun.tip_ms, begun.finished) == (None, None, False)
     rig.streams.put(rig.arn, "root", "lost")
     rig.clock.advance(2 * DAY)
     later = rig.streams.put(rig.arn, "root", "a")

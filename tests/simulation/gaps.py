@@ -86,26 +86,18 @@ class Gaps:
             from_the_start = any(found.whole and found.after_ms <= change.at_ms for found in losses)
             if from_the_start and change.shard in _lineage(shard, oracle):
                 return True
-        return change.shard not in self.promised and (
-            self._was_last(change.shard, oracle)
-            or (
-                oracle.before_begin(change)
-                and not any(each in self.promised for each in _lineage(change.shard, oracle))
-            )
-        )
+        if self._never_begun(change.shard, oracle):
+            return True
+        return oracle.before_begin(change) and not any(each in self.promised for each in _lineage(change.shard, oracle))
 
-    def _was_last(self, shard: ShardRef, oracle: Oracle) -> bool:
-        """Whether nothing that came of a shard was ever met, in a stream that has been replaced.
+    def _never_begun(self, shard: ShardRef, oracle: Oracle) -> bool:
+        """Whether neither a shard of a stream that was replaced nor any that came of it was ever begun.
 
-        The end of such a stream goes unseen when it ages out before anybody reads the first change of it: nothing is
-        remembered of a shard until then, so nobody is left to tell of it.
+        Nothing is remembered of a shard that was only listed: when it ages out with its stream, nobody is left to tell.
         """
-        newest = any(max(table) == shard.stream_arn for table in oracle.tables)
-        return not newest and not any(
-            each != shard and shard in _lineage(each, oracle)
-            for each in self.met
-            if each.stream_arn == shard.stream_arn
-        )
+        if any(max(table) == shard.stream_arn for table in oracle.tables):
+            return False
+        return not any(shard in _lineage(each, oracle) for each in self.met if each.stream_arn == shard.stream_arn)
 
 
 def _lineage(shard: ShardRef, oracle: Oracle) -> Iterator[ShardRef]:

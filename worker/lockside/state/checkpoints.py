@@ -137,8 +137,8 @@ class Checkpoints:
         values = {":position": {"S": padded(position)}, **_tip(tip_ms)}
         return self._update(shard, _setting("#position = :position", tip_ms), FORWARD, values)
 
-    def touch(self, shard: ShardRef, tip_ms: int) -> None:
-        """Remember the tip of a shard whose position does not move."""
+    def touch(self, shard: ShardRef, tip_ms: int | None) -> None:
+        """Remember the tip of a shard whose position does not move; without one, only that the shard was begun."""
         self._update(shard, _setting("", tip_ms), "", _tip(tip_ms))
 
     def finish(self, shard: ShardRef, tip_ms: int | None = None) -> None:

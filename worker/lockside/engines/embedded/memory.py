@@ -61,13 +61,14 @@ class StreamMemory:
 
     def ended(self, shard_id: str, tip_ms: int | None) -> None:
         """Take in that a shard was marked as read to its end."""
-        row = self.rows.get(shard_id, Checkpoint(None, finished=True, epoch=0, updated_ms=0))
-        self.rows[shard_id] = replace(row, finished=True, tip_ms=tip_ms)
+        now_ms = self._services.clock.now().wall_ms
+        row = self.rows.get(shard_id, Checkpoint(None, finished=True, epoch=0, updated_ms=now_ms))
+        self.rows[shard_id] = replace(row, finished=True, updated_ms=now_ms, tip_ms=tip_ms)
 
     def start_of(self, shard_id: str, parent_id: str | None, catalogue: Catalogue) -> Start:
         """Tell from where a shard is begun, and up to when it was consumed, by us or as a part of what it came from."""
         row = self.rows.get(shard_id)
-        if row is not None:
+        if row is not None and (row.position is not None or row.tip_ms is not None):
             return Start(row.position, self._since_ms, row.tip_ms, tip_kept=row.tip_ms is not None)
         tips: list[int | None] = []
         if parent_id in self.rows:
@@ -81,6 +82,7 @@ class StreamMemory:
     def forget_gone(self, catalogue: Catalogue, begun: Collection[str]) -> None:
         """Remove finished shards that several whole listings left out, so that what is remembered stays bounded.
 
+        Not before the stream's day is over: one that listings left out may be listed again, and would be read anew.
         As long as a listed shard that nothing is remembered of has a parent in no listing, all may be needed to tell a
         gap. `begun` are shards of which something is remembered since this worker began.
         """
@@ -88,7 +90,9 @@ class StreamMemory:
         strangers = (shard for shard in catalogue.shards.values() if shard.shard_id not in known)
         if any(shard.parent_id is not None and shard.parent_id not in catalogue.shards for shard in strangers):
             return
-        gone = [shard_id for shard_id in self.finished if catalogue.absences(shard_id) >= ABSENT_LISTINGS]
+        old_ms = self._services.clock.now().wall_ms - RETENTION_MS
+        old = (shard_id for shard_id, row in self.rows.items() if row.finished and row.updated_ms <= old_ms)
+        gone = [shard_id for shard_id in old if catalogue.absences(shard_id) >= ABSENT_LISTINGS]
         for shard_id in sorted(gone)[:FORGOTTEN_AT_A_TIME]:
             self._services.checkpoints.forget(ShardRef(self._plan.stream_arn, shard_id))
             del self.rows[shard_id]

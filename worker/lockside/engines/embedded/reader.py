@@ -113,6 +113,7 @@ class ShardReader:
         the processor or the checkpoint raised, as it came.
         """
         if not self._begun:
+            self._remember_start()
             self._processor.initialize(self.shard, self._cursor.position, self._since_ms)
             self._begun = True
         if self._aged_out and self._missing:
@@ -204,6 +205,15 @@ class ShardReader:
         if tip_ms is None and self._cursor.position is None:
             tip_ms = self._reach.promised_ms
         return gap.lost(self._cursor.position, tip_ms, now_ms)
+
+    def _remember_start(self) -> None:
+        """Remember that a shard is begun, before its log is.
+
+        Else nobody is left to tell of it, if its stream is replaced and ages out before its first change is read.
+        """
+        if not self.remembered:
+            self._services.checkpoints.touch(self.shard, self._reach.tip_ms)
+            self._reach.wrote()
 
     def _promise(self, created_ms: int) -> None:
         """Remember, before the first change of a shard is recorded, that nothing from it on may be lost in silence.
