@@ -196,6 +196,12 @@ def live_entries(client: "DynamoDBClient", state: str) -> dict[Place, tuple[int,
     }
 
 
+def kept_undecodable(client: "DynamoDBClient", state: str) -> set[Place]:
+    """Read which changes that nobody understood are kept, piece by piece."""
+    places = {(item["pk"]["S"], item["sk"]["S"]) for item in scan(client, state)}
+    return {place for place in places if place[0].startswith("UNDEC")}
+
+
 def _standing(client: "DynamoDBClient", audit: str, shard: ShardRef, row: Mapping[str, Any]) -> Standing:
     covered = stored = 0
     for epoch in range(1, EPOCHS_MAX + 1):
@@ -204,16 +210,22 @@ def _standing(client: "DynamoDBClient", audit: str, shard: ShardRef, row: Mappin
         if head is None:
             break
         covered += items.read_head(log, head).size
-        stored += client.query(
-            TableName=audit,
-            IndexName=LOG_INDEX,
-            Select="COUNT",
-            KeyConditionExpression="#log = :log",
-            ExpressionAttributeNames={"#log": LOG_KEY},
-            ExpressionAttributeValues={":log": {"S": log}},
-        )["Count"]
+        stored += _stored(client, audit, log)
     position = int(row["position"]["S"]) if "position" in row else None
     return Standing(position, "finished" in row, covered, stored)
+
+
+def _stored(client: "DynamoDBClient", audit: str, log: str) -> int:
+    """Count a log's records, over all pages: each ends after a megabyte."""
+    pages = client.get_paginator("query").paginate(
+        TableName=audit,
+        IndexName=LOG_INDEX,
+        Select="COUNT",
+        KeyConditionExpression="#log = :log",
+        ExpressionAttributeNames={"#log": LOG_KEY},
+        ExpressionAttributeValues={":log": {"S": log}},
+    )
+    return sum(page["Count"] for page in pages)
 
 
 def last_changes(client: "DynamoDBStreamsClient", arns: Sequence[str]) -> dict[str, tuple[ShardRef, int]]:

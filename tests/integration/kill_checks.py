@@ -14,6 +14,7 @@ from tests.fakes.kill_evidence import (
     check_logs,
     checkpoints,
     ends,
+    kept_undecodable,
     last_changes,
     live_entries,
     read_trail,
@@ -39,11 +40,12 @@ class Siege:
     def told(self) -> str:
         """Sum it up in a line."""
         stage, lapses = self.stage, len(self.killed.lapses)
-        points = Counter(how.rpartition(" ")[0] for how in stage.died)
+        points = Counter(how.partition(" #")[0] for how in stage.died)
         where = ", ".join(f"{point} {number}" for point, number in sorted(points.items()))
         return (
             f"{len(stage.died)} kills, {len(stage.traffic.truth)} steps, {len(self.killed.changes)} change records in "
-            f"{len(self.killed.heads)} logs, {lapses} of {len(self.spared.lapses)} lapses; died: {where}"
+            f"{len(self.killed.heads)} logs, {lapses} of {len(self.spared.lapses)} lapses, "
+            f"{len(owed_by_killed(stage))} owed; died: {where}"
         )
 
 
@@ -145,11 +147,13 @@ def entity_key(stage: Stage) -> Key:
 
 
 def check_state(siege: Siege) -> None:
-    """Checkpoints and the live index are in the end what they are without a single death."""
+    """Checkpoints, the live index and the undecodable store are in the end what they are without a single death."""
     stage = siege.stage
     sides = (stage.killed, stage.spared)
     killed, spared = (ends(checkpoints(stage.client, side.state, stage.arns)) for side in sides)
     assert killed == spared
+    kept, kept_by_spared = (kept_undecodable(stage.client, side.state) for side in sides)
+    assert kept == kept_by_spared
     killed_live, spared_live = (live_entries(stage.client, side.state) for side in sides)
     assert killed_live.keys() == spared_live.keys()
     for place, (position, version) in spared_live.items():

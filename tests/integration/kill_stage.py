@@ -191,7 +191,7 @@ class Stage:
         code, how = self.nursery.end(pid, seconds), str(point)
         if code is None:
             os.kill(pid, signal.SIGKILL)
-            code, how = self.nursery.end(pid, DEATH_SECONDS_MAX), f"anywhere after {seconds:.2f} s"
+            code, how = self.nursery.end(pid, DEATH_SECONDS_MAX), "anywhere"
         self._bury(how, code)
 
     def rest(self, done: Callable[[], bool], seconds_max: float) -> None:
