@@ -17,7 +17,7 @@ from tests.simulation.scheduler import Scheduler
 class StreamsService:
     """The service; its clock is the true time, and its whims are chance.
 
-    `served` is the position of the first record of the newest page of each shard.
+    `served` is the position of the first record of the newest page of each shard, where that page had one.
     """
 
     def __init__(self, model: StreamModel, scheduler: Scheduler, chance: Chance) -> None:
@@ -42,9 +42,11 @@ class StreamsService:
         whims = Whims(empty_page=self._chance.happens("empty_pages"))
         answer = self._answer("GetRecords", stream_reads.get_records, request, whims)
         place = parse_iterator(request["ShardIterator"])
-        if answer["Records"] and place is not None:
-            numbers = self.model.streams[place.arn].shards[place.shard_id].numbers
-            self.served[ShardRef(place.arn, place.shard_id)] = numbers[place.index]
+        if place is not None:
+            shard = ShardRef(place.arn, place.shard_id)
+            self.served.pop(shard, None)
+            if answer["Records"]:
+                self.served[shard] = self.model.streams[place.arn].shards[place.shard_id].numbers[place.index]
         return answer
 
     def list_streams(self, **request: Any) -> dict[str, Any]:
