@@ -336,3 +336,29 @@ def test_edge_1_a_checkpoint_older_than_a_day_is_said_at_start(rig: Rig, capsys:
     out = capsys.readouterr().out
     assert "checkpoint_older_than_the_stream" in out
     assert told(rig) == [], "all of it is still there, so nothing was lost"
+
+
+def test_a_reader_behind_a_trimmed_position_that_sleeps_for_a_day_has_lost_what_came_meanwhile(rig: Rig) -> None:
+    """Nothing was lost when its position was trimmed; the horizon it reads from since moves on without an error."""
+    numbers = rig.streams.put(rig.arn, "root", "a", "b")
+    rig.run_once()
+    for _ in range(3):
+        rig.clock.advance(10 * HOUR)
+        rig.run_once()
+    trim(rig, "root", 2)
+    row = rig.checkpoint("root")
+    assert row is not None
+    start = Start(row.position, None, row.tip_ms, tip_kept=True)
+    shard = ref(rig.arn, spelled("root"))
+    reader = ShardReader(StreamPlan("locks", rig.arn), shard, start, rig.recorder(shard), rig.services())
+    for _ in range(6):
+        reader.step()
+    assert told(rig) == []
+    rig.streams.put(rig.arn, "root", "c", "d")
+    rig.clock.advance(2 * DAY)
+    rig.streams.expire_iterators()
+    trim(rig, "root", 4)
+    later = rig.streams.put(rig.arn, "root", "e")
+    for _ in range(4):
+        reader.step()
+    assert told(rig) == [("trimmed", numbers[1], later[0])]

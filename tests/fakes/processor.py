@@ -74,9 +74,10 @@ class RecordingProcessor:
             self.caught_up = True
             self._note("caught_up", None)
 
-    def gap(self, gap: Gap) -> None:
+    def gap(self, gap: Gap) -> bool:
         """Note it."""
         self._note("gap", gap)
+        return True
 
     def flush(self) -> int | None:
         """Note it, and return the last position."""

@@ -31,9 +31,9 @@ class Tracer:
         self._processor.process_records(records, caught_up=caught_up)
         self._consumed.update(int(record["dynamodb"]["SequenceNumber"]) for record in records)
 
-    def gap(self, gap: Gap) -> None:
+    def gap(self, gap: Gap) -> bool:
         """Go on."""
-        self._processor.gap(gap)
+        return self._processor.gap(gap)
 
     def flush(self) -> int | None:
         """Go on."""

@@ -390,3 +390,16 @@ def test_a_renewal_that_comes_while_behind_replaces_what_was_held_back() -> None
     assert shard.table.reads == 0
     shard.pass_time(601)
     assert ("lock.expired", "alpha") in shard.events()
+
+
+def test_a_batch_that_was_not_acknowledged_is_not_passed_over() -> None:
+    """Its changes count as taken: handed over again they would be skipped, so the processor refuses to go on."""
+    shard = rig()
+    shard.table.put(JOB, pydynlock("alpha", "v1"))
+    shard.trail.fail.append(StoppedError("write"))
+    with pytest.raises(StoppedError):
+        shard.consume()
+    shard.table.put(OTHER, pydynlock("alpha", "v1"))
+    with pytest.raises(RuntimeError, match="not acknowledged"):
+        shard.consume()
+    assert shard.events() == []

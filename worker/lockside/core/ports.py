@@ -222,8 +222,10 @@ class Processor(Protocol):
         """
         ...
 
-    def gap(self, gap: Gap) -> None:
+    def gap(self, gap: Gap) -> bool:
         """Record what the stream lost of the shard, before any batch that follows the loss; once, however often told.
+
+        False if nothing was lost: all up to its end was recorded before.
 
         Holds that began before it keep their deadlines: the verification read decides.
         """

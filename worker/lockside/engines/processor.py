@@ -82,6 +82,7 @@ class ShardProcessor:
         self._alive = False
         self._ended = False
         self._closed = False
+        self._broken = False
         self._head: LogHead | None = None
         self._written_size = 0
         self._consumed: int | None = None
@@ -103,6 +104,9 @@ class ShardProcessor:
     def process_records(self, records: Sequence[Mapping[str, Any]], *, caught_up: bool) -> None:
         """Consume a batch; return when everything it asks for is acknowledged."""
         began = self._with.clock.now()
+        if self._broken:
+            # Its changes count as taken: handed over again they would be passed over, and nothing would be written.
+            raise RuntimeError("a batch of this shard was not acknowledged; only a new processor may go on")
         with self._lock:
             self._caught_up = caught_up
             batch = self._reader.take_in(records, self._memory, self._taken, began) if records else None
@@ -114,7 +118,9 @@ class ShardProcessor:
             self._held_since_ms = began.mono_ms
             self._unwritten_since_ms = batch.oldest_ms
             self._report_taken(batch)
+            self._broken = True
             self._commit(batch)
+            self._broken = False
             self._unwritten_since_ms = None
             self._newest_ms = batch.newest_ms or self._newest_ms
             self._report_done(batch, began.mono_ms)
@@ -123,18 +129,20 @@ class ShardProcessor:
         self._page_ms = self._with.clock.now().mono_ms
         self._with.rearmed()
 
-    def gap(self, gap: Gap) -> None:
-        """Record a loss: the log sealed, `stream.gap`, the next log, in this order.
+    def gap(self, gap: Gap) -> bool:
+        """Record a loss: the log sealed, `stream.gap`, the next log, in this order. Return whether there was one.
 
         A crash in between leaves a seal that says why, so that the next attempt completes this one. What the head
-        covers was recorded before the loss: it moves the loss's beginning, or leaves none.
+        covers was recorded before the loss: it moves the loss's beginning, or leaves none. The head is read for that:
+        who slept for long may have been followed by another, and knows an old one.
         """
+        self.flush()
+        self._open()
         head = self._opened()
         if gap.until is not None and head.covers(gap.until):
-            return
+            return False
         if head.last_position is not None and (gap.after is None or gap.after < head.last_position):
             gap = replace(gap, after=head.last_position, after_ms=head.running_max_ms)
-        self.flush()
         sealed = self._with.trail.cut(head.log, gap.after, gap.until)
         now_ms = self._with.clock.now().wall_ms
         record = observer.gap_record(self._shard, tuple(self._sources.values()), gap, sealed, now_ms)
@@ -147,6 +155,7 @@ class ShardProcessor:
             # What the live index holds may be outdated: whatever is seen held after the gap is written anew.
             self._memory.deadlines.doubt()
         self._report_gap(gap)
+        return True
 
     def flush(self) -> int | None:
         """Write the head if it moved; return the position that may be checkpointed."""

@@ -97,8 +97,9 @@ class Crew:
         try:
             step = turn.reader.step(partial(self._rota.sized, turn))
         except StoppedError:
-            # The caller's stop ended a wait inside the step: back into the rota, from where it is closed.
-            wait_seconds = 0.0
+            # The caller's stop ended a wait inside the step. No turn may follow: the batch counts as taken, so that its
+            # page, read again, would be passed over and the checkpoint move beyond it.
+            self._outcomes.put(closed(turn))
         except Exception as raised:  # noqa: BLE001 the coordinator raises it, in the caller's thread
             turn.reader.abandon()
             self._outcomes.put(Outcome(turn.watch, turn.reader.shard.shard_id, ended=False, error=raised))

@@ -22,7 +22,7 @@ class Cursor:
     """Where one shard is read. `iterator` is None where a new one is needed, and at the shard's end.
 
     `from_horizon`: the stream no longer has what follows the position, so the oldest change it has comes next.
-    `at_horizon`: the next page is the first of an iterator at the horizon, with nothing consumed before it.
+    `at_horizon`: the next page is the first of an iterator at the horizon.
     """
 
     shard: ShardRef
@@ -34,7 +34,7 @@ class Cursor:
     def fetch(self, client: "DynamoDBStreamsClient", limit: int) -> Mapping[str, Any]:
         """Ask for the next page. Raises what boto3 raises, and as `page.sound` does."""
         if self.iterator is None:
-            self.at_horizon = self.position is None
+            self.at_horizon = self.position is None or self.from_horizon
             self.iterator = iterator_of(client, {**self._place(), **self._shard()})
         iterator = self.iterator
         return sound(lambda: client.get_records(ShardIterator=iterator, Limit=limit))

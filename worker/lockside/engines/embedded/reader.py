@@ -191,12 +191,12 @@ class ShardReader:
             self._reach.caught_up(now_ms)
 
     def _judge_start(self, now_ms: int) -> None:
-        """Find out whether the first changes of a shard that nothing was consumed of are gone; no error tells.
+        """Find out whether the first changes behind the horizon are gone; no error tells.
 
         Asked of every iterator at the horizon: one that expired after an empty page may have been given out days ago.
         """
         self._cursor.at_horizon = False
-        if self._cursor.position is None and self._is_lost(now_ms):
+        if self._is_lost(now_ms):
             self._loss = "trimmed"
 
     def _is_lost(self, now_ms: int) -> bool:
@@ -232,10 +232,11 @@ class ShardReader:
             self._tell_gap(loss)
 
     def _tell_gap(self, loss: Loss, until: int | None = None, until_ms: int | None = None) -> None:
-        position = self._cursor.position
-        self._processor.gap(Gap(loss, position, self._reach.tip_ms, until, until_ms))
+        # A seal is for good, so that only who still owns the shard may set one; others are fenced here.
+        self._services.checkpoints.touch(self.shard, None)
+        told = self._processor.gap(Gap(loss, self._cursor.position, self._reach.tip_ms, until, until_ms))
         self._loss = None
-        if self._plan.on_gap == "halt":
+        if told and self._plan.on_gap == "halt":
             raise StreamLostError(
                 f"shard {self.shard.shard_id} of table {self._plan.table}: the stream no longer holds what follows "
                 f"{self._after()}; the gap is recorded, the shard is halted and its checkpoint stays, as "
