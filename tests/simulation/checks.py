@@ -100,7 +100,9 @@ class Checks:
         event = self.logs.observer(after)
         if event["type"].endswith(".gap.v1"):
             shard = self.logs.shard_of(after["lg"]["S"])
-            self.gaps.add(event, shard, self._oracle)
+            for change in self.gaps.add(event, shard, self._oracle):
+                if any(index < view.size for view, index in self.logs.valid_places(change)):
+                    raise ViolationError(f"a gap covers change {change.position}, which has its record: {event}")
             self.logs.lost(shard)
         elif event["type"].endswith(".expired.v1"):
             self._lapse(event)

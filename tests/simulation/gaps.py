@@ -33,20 +33,22 @@ class Gaps:
         self.gone: dict[ShardRef, int] = {}
         self.promised: set[ShardRef] = set()
 
-    def add(self, event: dict[str, Any], shard: ShardRef, oracle: Oracle) -> None:
-        """Take in a loss as it is declared."""
+    def add(self, event: dict[str, Any], shard: ShardRef, oracle: Oracle) -> list[Accepted]:
+        """Take in a loss as it is declared; return the changes it covers."""
         data = event["data"]
         start, end = data.get("after", {}), data.get("until", {})
         after = int(start.get("sequence_number", 0))
         truly = oracle.histories[shard.stream_arn].shard(shard)
         trimmed = FOREVER if truly.aged_out else truly.numbers[truly.trimmed - 1] + 1 if truly.trimmed else after + 1
         upper = int(end["sequence_number"]) if "sequence_number" in end else trimmed
-        for change in oracle.changes(shard, after, upper - 1):
+        covered = oracle.changes(shard, after, upper - 1)
+        for change in covered:
             if change.position >= trimmed:
                 raise ViolationError(f"a gap covers change {change.position}, which the stream still has: {event}")
         after_ms = int(datetime.fromisoformat(start["time"]).timestamp() * 1000) if "time" in start else 0
         found = Declared(after, upper, "sequence_number" not in start, after_ms)
         self.declared.setdefault(shard, []).append(found)
+        return covered
 
     def begin(self, arn: str, oracle: Oracle) -> None:
         """Take in that a stream is begun: what it no longer had by then was never promised."""
