@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lockside.app import worker
-from lockside.aws.clients import Clients, connect
+from lockside.aws.clients import Clients, connect, reached
 from lockside.cli.main import main as lockside
 from lockside.settings import AwsSettings, load
 from tests.fakes.kill_points import ANY, OwnTables, Point
@@ -43,9 +43,9 @@ class Executioner:
     _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def connect(self, settings: AwsSettings) -> Clients:
+    def reached(self, settings: AwsSettings, table: str) -> Clients:
         """Make the clients of a worker, and follow them."""
-        clients = connect(settings)
+        clients = reached(settings, table)
         for client in (clients.dynamodb, clients.streams, clients.writer, clients.prompt):
             self._watch(client)
         return clients
@@ -94,7 +94,9 @@ def work(order: Mapping[str, Any]) -> None:
         os.open(order["journal"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
     )
     # The one seam: the command makes its clients by this name.
-    vars(worker)["connect"] = executioner.connect
+    if "reached" not in vars(worker):
+        raise AttributeError("the worker makes its clients by another name now: follow it here")
+    vars(worker)["reached"] = executioner.reached
     lockside(["run", "--config", order["config"], *(["--once"] if order["once"] else [])], "lockside")
 
 

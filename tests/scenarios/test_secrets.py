@@ -113,14 +113,19 @@ def produced(name: str) -> str:
             state.client, "state", PUBLIC_KEYS.seal, Retrier(FakeStop(clock), meter), lambda: bytes(12), UNLIMITED
         )
         neighbours = Neighbours(trail, live, watch, store, clock, meter, heard.extend, rearmed=lambda: None)
-        processor = ShardProcessor(shard, (src,), PUBLIC_KEYS, "TRIM_HORIZON", neighbours)
-        processor.initialize(shard, None)
+
+        def begun() -> ShardProcessor:
+            made = ShardProcessor(shard, (src,), PUBLIC_KEYS, "TRIM_HORIZON", neighbours)
+            made.initialize(shard, None)
+            return made
+
+        processor = begun()
         processor.process_records(records, caught_up=True)
         clock.advance(10_000)
         processor.tick()
         processor.process_records(list(broken(records)), caught_up=True)
         processor.flush()
-        errors = list(error_texts(processor, trail, records))
+        errors = list(error_texts(begun, trail, records))
     items = [str(to_item(shard, entry, PUBLIC_KEYS, bytes(12))) for entry in all_entries(live, src, records)]
     bodies = [body.decode() for body in trail.all_bodies()]
     keys = [f"{pk} {sk}" for pk, sk in trail.items]
@@ -138,24 +143,26 @@ def all_entries(live: MemoryLive, src: Source, records: list[dict[str, Any]]) ->
             yield LiveEntry("entity", src.id, told.after, change.sequence_number)
 
 
-def error_texts(processor: ShardProcessor, trail: MemoryTrail, records: list[dict[str, Any]]) -> Iterator[str]:
+def error_texts(
+    begun: Callable[[], ShardProcessor], trail: MemoryTrail, records: list[dict[str, Any]]
+) -> Iterator[str]:
     """Provoke errors whose causes quote rows, as AWS and Python do; yield what is shown of them."""
     row = json.dumps(records[0], default=str)
     quoting = ClientError({"Error": {"Code": "ValidationException", "Message": row}}, "BatchWriteItem")
     for number, error in enumerate([quoting, KeyError(row), ValueError(row)]):
         again = copy.deepcopy(records[0])
-        again["dynamodb"]["SequenceNumber"] = f"{10**9 + number:021d}"
+        again["dynamodb"]["SequenceNumber"] = str(10**30 + number)
         again["eventName"] = "UPSERT"
+        processor = begun()
         trail.fail.append(error)
-        try:
+        with pytest.raises(type(error)) as quoted:
             processor.process_records([again], caught_up=True)
-        except Exception as raised:  # noqa: BLE001 - whatever comes is to be looked at
-            yield from trace(raised)
-            structlog.get_logger().exception("shown")
+        yield from trace(quoted.value)
+        structlog.get_logger().error("shown", exc_info=quoted.value)
     placeless = copy.deepcopy(records[0])
     placeless["dynamodb"]["SequenceNumber"] = row
     with pytest.raises(FaultyPageError) as caught:
-        processor.process_records([placeless], caught_up=True)
+        begun().process_records([placeless], caught_up=True)
     yield str(caught.value)
     samples = [Sample(r["dynamodb"]["Keys"], r["dynamodb"].get("NewImage", {})) for r in records]
     yield str(detect(samples, tuple(builtin())))

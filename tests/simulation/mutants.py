@@ -201,7 +201,7 @@ class Mutant:
 MUTANTS: Final[Mapping[str, Mutant]] = {
     "checkpoint before ack": Mutant(Parts(processor=EagerProcessor), "checkpoint passes"),
     "child before parent": Mutant(Parts(streams=ParentlessStreams), "before .* is finished", seed=2),
-    "LATEST re-read": Mutant(Parts(streams=LatestStreams), "no record"),
+    "LATEST re-read": Mutant(Parts(streams=LatestStreams), "no record|it must have"),
     "a dropped last page": Mutant(Parts(streams=ImpatientStreams), "no record", seed=2),
     "a lapse of a released lock": Mutant(Parts(rows=ReleaseBlindRows), "a lapse that never was", seed=5),
     "a second lapse after a TTL delete": Mutant(Parts(lapses=TwofoldLapses), "second lapse"),
