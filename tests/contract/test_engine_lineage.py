@@ -71,7 +71,7 @@ def test_edge_4_empty_pages_before_data_are_paged_through(rig: Rig) -> None:
     """An empty page is neither the end nor the tip."""
     rig.streams.add_shard(rig.arn, "root")
     numbers = rig.streams.put(rig.arn, "root", "a")
-    rig.streams.shard(rig.arn, "root").empty_pages = 2
+    rig.streams.shard(rig.arn, "root").empty_pages = rig.settings.tip_pages - 1
     rig.run_once()
     assert rig.recorder.consumed() == numbers
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lockside.core.entity import PUBLIC_KEYS
+from lockside.core.ports import Clock
 from lockside.core.recipe import Source
 from lockside.core.telemetry import Meter, NoMeter
 from lockside.engines.processor import Neighbours, ShardProcessor
@@ -30,6 +31,7 @@ class ShardRig:
     heard: list[Mapping[str, Any]] = field(default_factory=list)
     checkpoint: int | None = None
     meter: Meter = field(default_factory=NoMeter)
+    ours: Clock | None = None
 
     def __post_init__(self) -> None:
         """Make the table and the first processor."""
@@ -37,16 +39,17 @@ class ShardRig:
         self.restart()
 
     def restart(self) -> None:
-        """Begin anew after the checkpoint."""
+        """Begin anew after the checkpoint, by a clock of ours if there is one."""
+        clock = self.ours or self.clock
         lapses = LapseWatch(
-            {self.source.id: self.source}, PUBLIC_KEYS, self.table, self.trail, self.clock, NoMeter(), self._hear
+            {self.source.id: self.source}, PUBLIC_KEYS, self.table, self.trail, clock, NoMeter(), self._hear
         )
         neighbours = Neighbours(
             self.trail,
             self.live,
             lapses,
             self.undecodables,
-            self.clock,
+            clock,
             self.meter,
             self._hear,
             rearmed=lambda: None,

@@ -4,6 +4,7 @@ import pytest
 
 from lockside.engines.processor import TEST_AGAIN_MS
 from lockside.errors import FaultyPageError, StoppedError
+from lockside.ops.clock import EndpointClock
 from tests.fakes.shard import ShardRig
 from tests.fakes.sources import lock_keys, pydynlock, source
 
@@ -403,3 +404,22 @@ def test_a_batch_that_was_not_acknowledged_is_not_passed_over() -> None:
     with pytest.raises(RuntimeError, match="not acknowledged"):
         shard.consume()
     assert shard.events() == []
+
+
+@pytest.mark.parametrize("ahead_seconds", [0, 5, 30])
+def test_a_clock_that_is_ahead_declares_no_lock_lapsed_that_is_renewed(ahead_seconds: int) -> None:
+    """Our wall clock minus what the endpoint's Date header shows it to be ahead: each second a heartbeat, lease 4 s."""
+    shard = rig()
+    clock = EndpointClock(shard.clock)
+    shard.ours = clock
+    shard.restart()
+    for number in range(6):
+        shard.table.put(JOB, pydynlock("alpha", f"v{number}"))
+        true_ms = shard.clock.now().wall_ms
+        shard.clock.step_wall(ahead_seconds)
+        clock.heard(shard.clock.now().wall_ms, true_ms // 1000 * 1000)
+        shard.consume()
+        shard.pass_time(0.5)
+        shard.pass_time(0.5)
+        shard.clock.step_wall(-ahead_seconds)
+    assert shard.events() == [("lock.acquired", "alpha")]

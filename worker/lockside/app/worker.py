@@ -43,7 +43,7 @@ from lockside.engines.embedded.tables import FollowedTables
 from lockside.engines.processor import Neighbours, ShardProcessor
 from lockside.errors import FencedError, SetupError, StoppedError, UsageError
 from lockside.ops import garbage, logs
-from lockside.ops.clock import SystemClock
+from lockside.ops.clock import EndpointClock, SystemClock
 from lockside.ops.health import HealthServer, Pages
 from lockside.ops.heartbeat import SILENCE_MAX_MS, Heartbeats
 from lockside.ops.metrics import PrometheusMeter
@@ -101,6 +101,7 @@ class Worker:
         self._by_table = {stream.table: stream for stream in streams}
         self._stop = stop
         self._clock = clock
+        self._deadline_clock = EndpointClock(clock)
         self._failure: BaseException | None = None
         self._heartbeats = Heartbeats(clock, silence_max_ms(settings))
         self._processors: dict[ShardRef, ShardProcessor] = {}
@@ -124,7 +125,7 @@ class Worker:
             keys=keys,
             reader=BatchRowReader(clients.dynamodb),
             trail=self._trail,
-            clock=clock,
+            clock=self._deadline_clock,
             meter=self.meter,
             announce=announce,
         )
@@ -138,7 +139,14 @@ class Worker:
             Limits(settings.engine.undecodable_max, settings.engine.undecodable_bytes_max),
         )
         self._neighbours = Neighbours(
-            self._trail, live, lapses, undecodables, clock, self.meter, announce, rearmed=self._timer.rearmed
+            self._trail,
+            live,
+            lapses,
+            undecodables,
+            self._deadline_clock,
+            self.meter,
+            announce,
+            rearmed=self._timer.rearmed,
         )
         self._engine: EmbeddedEngine | None = None
         ownership = ownership_of(settings, clients.prompt, clock, self._run_id, self._highest_epoch)
@@ -257,6 +265,7 @@ class Worker:
             settings=pace_of(settings),
             loops=self._heartbeats,
             tables=self._tables,
+            heard=self._deadline_clock.heard,
         )
         return EmbeddedEngine([plan_of(stream) for stream in self._streams.values()], self._processor, services)
 

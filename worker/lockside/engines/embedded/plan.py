@@ -51,7 +51,7 @@ class Settings:
     back_off: BackOff = field(default_factory=BackOff)
     checkpoint: CheckpointPolicy = field(default_factory=CheckpointPolicy)
     page_records: int = RECORDS_MAX
-    tip_pages: int = 3
+    tip_pages: int = 10
     discovery_interval_seconds: float = 30.0
     child_interval_seconds: float = 1.0
     drained_seconds: float = 30.0

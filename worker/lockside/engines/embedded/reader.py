@@ -118,6 +118,7 @@ class ShardReader:
             self._begun = True
         if self._aged_out and self._missing:
             return self._end_lost()
+        asked_ms = self._services.clock.now().wall_ms
         try:
             page = self._cursor.fetch(self._services.streams, self._settings.page_records)
         except (ClientError, BotoCoreError) as error:
@@ -125,6 +126,8 @@ class ShardReader:
         except FaultyPageError as error:
             return self._after_faulty_page(error)
         sized(wire_bytes(page))
+        if (theirs_ms := endpoint_ms(page)) is not None:
+            self._services.heard(asked_ms, theirs_ms)
         self._recovered()
         try:
             self._consume(page)

@@ -1,5 +1,6 @@
 """What all parts of the engine work with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,16 @@ if TYPE_CHECKING:
     from types_boto3_dynamodbstreams import DynamoDBStreamsClient
 
 
+def nobody(_sent_ms: int, _endpoint_ms: int) -> None:
+    """Tell nobody of the endpoint's clock."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What every table, stream and reader of an engine shares."""
+    """What every table, stream and reader of an engine shares.
+
+    `heard` is told of each page: our wall clock when it was asked for, and the endpoint's when it answered.
+    """
 
     streams: "DynamoDBStreamsClient"
     checkpoints: Checkpoints
@@ -26,3 +34,4 @@ class Services:
     settings: Settings
     loops: Loops = field(default_factory=NoLoops)
     tables: Tables = field(default_factory=NoTables)
+    heard: Callable[[int, int], None] = nobody
