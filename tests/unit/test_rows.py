@@ -81,6 +81,18 @@ def test_a_table_that_refuses_holds_nobody_up(error: Exception) -> None:
     assert table.calls == 1
 
 
+def test_an_answer_without_rows_or_their_absence_is_none() -> None:
+    """A whole `{}` says of no row that it is there or gone: unread, not absent, and nobody stops."""
+
+    class Empty(Table):
+        def batch_get_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:  # noqa: N803 - as boto3 has it
+            super().batch_get_item(RequestItems)
+            return {}
+
+    assert reader(table := Empty()).read(LOCKS, names(250)) == {}
+    assert table.calls == 1
+
+
 def test_a_refusal_nobody_knows_is_raised() -> None:
     """It is a fault of ours."""
     with pytest.raises(ClientError, match="ValidationException"):

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
 from lockside.audit.items import Item, key
 from lockside.audit.stored import Stored, read_stored
 from lockside.audit.table import AuditTable
+from lockside.aws.answers import having
 from lockside.aws.retrying import AgainError
 from lockside.aws.tables import PK, SK, TYPE
 
@@ -93,8 +95,9 @@ class Pages:
 
         def attempt() -> None:
             nonlocal pending
-            answer = self.table.client.batch_get_item(RequestItems=pending)
-            found.extend(answer.get("Responses", {}).get(self.table.name, []))
+            ask = partial(self.table.client.batch_get_item, RequestItems=pending)
+            answer = having("Responses", dict, "BatchGetItem", ask)
+            found.extend(answer["Responses"].get(self.table.name, []))
             pending = answer.get("UnprocessedKeys", {})
             if pending:
                 raise AgainError

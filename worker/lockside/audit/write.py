@@ -20,6 +20,7 @@ from lockside.audit.genesis import OBSERVED, Genesis, InForce, Intent
 from lockside.audit.items import Retention
 from lockside.audit.log import Logs, Opened, head_update
 from lockside.audit.table import AuditTable
+from lockside.aws.answers import having
 from lockside.aws.retrying import AgainError, verdict
 from lockside.aws.tables import PK, SK
 from lockside.core import merkle, telemetry
@@ -196,7 +197,8 @@ class AuditTrail:
 
         def attempt() -> None:
             nonlocal left
-            answer = self._table.client.batch_get_item(RequestItems=left)
+            ask = partial(self._table.client.batch_get_item, RequestItems=left)
+            answer = having("Responses", dict, "BatchGetItem", ask)
             found.update((item[PK]["S"], item[SK]["S"]) for item in answer["Responses"].get(self._table.name, ()))
             left = dict(answer.get("UnprocessedKeys") or {})
             if left:

@@ -2,9 +2,12 @@
 
 botocore reads a body that is no JSON as an answer without members, whatever its announced length. Such an answer would
 say that nothing is left unprocessed, that a stream has no shards, that a shard has ended.
+
+An error's body may be a proxy's, which botocore's parser stumbles over in ways of its own. It is then judged by its
+status alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -18,8 +21,11 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_dynamodbstreams import DynamoDBStreamsClient
 
-ERRORS_FROM: Final = 300
-"""Answers with such a status are errors, and botocore's to read."""
+ERRORS_FROM: Final = 301
+"""botocore reads answers from this status on as errors."""
+
+NO_MEMBERS: Final = b"{}"
+"""Stands in the place of an error's body that is none: the status is what is left of it."""
 
 LEFT_OUT: Final = "GetRecords"
 """Large, and looked over member by member by the engine: not parsed twice."""
@@ -47,19 +53,28 @@ class BrokenAnswerError(HTTPClientError):
 
 
 def look_over(client: "DynamoDBClient | DynamoDBStreamsClient") -> None:
-    """Have a client's calls raise BrokenAnswerError for good answers that are no JSON object."""
+    """Have a client's calls raise BrokenAnswerError for good answers that are no JSON object, and errors by status."""
     client.meta.events.register(f"before-parse.{client.meta.service_model.service_id.hyphenize()}", _look)
 
 
-def _look(operation_model: "OperationModel", response_dict: Mapping[str, Any], **_: object) -> None:
-    if response_dict["status_code"] >= ERRORS_FROM or operation_model.name == LEFT_OUT:
+def _look(operation_model: "OperationModel", response_dict: MutableMapping[str, Any], **_: object) -> None:
+    failed = response_dict["status_code"] >= ERRORS_FROM
+    if not failed and operation_model.name == LEFT_OUT:
         return
-    try:
-        whole = isinstance(orjson.loads(response_dict["body"]), dict)
-    except ValueError:
-        whole = False
-    if not whole:
+    members = _members(response_dict["body"])
+    if failed:
+        if members is None or not isinstance(members.get("__type", ""), str):
+            response_dict["body"] = NO_MEMBERS
+    elif members is None:
         raise BrokenAnswerError(operation_model.name)
+
+
+def _members(body: bytes) -> dict[str, Any] | None:
+    try:
+        read = orjson.loads(body)
+    except ValueError:
+        return None
+    return read if isinstance(read, dict) else None
 
 
 def having(member: str, kind: type, operation: str, ask: "Callable[[], Any]") -> Any:

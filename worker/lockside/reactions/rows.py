@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lockside.aws.answers import having
 from lockside.aws.retrying import PASSING, error_code, verdict
 from lockside.core import telemetry
 from lockside.core.attributes import Image
@@ -55,7 +57,9 @@ class BatchRowReader:
         left: list[dict[str, Any]] = [wire_key(key, source.key_schema) for key in found]
         while left:
             request: Any = {source.table: {"Keys": left, "ConsistentRead": True}}
-            answer: Any = self.client.batch_get_item(RequestItems=request)
+            answer = having(
+                "Responses", dict, "BatchGetItem", partial(self.client.batch_get_item, RequestItems=request)
+            )
             items = answer["Responses"].get(source.table, [])
             found |= {entity_key(item, source.key_schema): item for item in items}
             left = list(answer.get("UnprocessedKeys", {}).get(source.table, {}).get("Keys", []))

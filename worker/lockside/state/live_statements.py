@@ -11,11 +11,13 @@ Source: API reference, BatchExecuteStatement; seen on DynamoDB Local 2.6.1.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lockside.aws.answers import having
 from lockside.aws.retrying import error_code
 from lockside.core import telemetry
 
@@ -71,7 +73,8 @@ class Statements:
             return everything
         statements: Any = [self._statement(write) for write in writes]
         try:
-            answers = self.client.batch_execute_statement(Statements=statements)["Responses"]
+            ask = partial(self.client.batch_execute_statement, Statements=statements)
+            answers = having("Responses", list, "BatchExecuteStatement", ask)["Responses"]
         except (ClientError, BotoCoreError) as error:
             self._failed(error)
             return everything
