@@ -19,7 +19,7 @@ from lockside.aws.tables import audit_table, state_table
 from lockside.cli.main import main
 from lockside.core.change import ShardRef
 from lockside.core.ownership import Standing
-from lockside.core.status import ShardStatus
+from lockside.core.status import BAD_AFTER_MS, ShardStatus
 from lockside.emulators import tables
 from lockside.emulators.emulator import Emulator
 from lockside.ops.clock import SystemClock
@@ -168,6 +168,19 @@ def test_bad_news_of_a_shard(desk: Desk, told: dict[str, Any], problem: str) -> 
     desk.tell(**told)
     assert desk.run().exit_code == 1
     assert desk.answer()["problems"] == [f"table locks-{desk.name}, shard shardId-a: {problem}"]
+
+
+def test_a_worker_that_reads_nothing_is_bad_news_once_it_had_time_to(desk: Desk) -> None:
+    """Denied to describe the stream, it lives and tells of no shard; right after a take-over that says nothing."""
+    clock = FakeClock(wall_ms=SystemClock().now().wall_ms - BAD_AFTER_MS - 60_000)
+    ownership = desk.own(clock)
+    clock.advance((BAD_AFTER_MS + 60_000) / 1000)
+    assert ownership.renew() is Standing.MINE
+    unread = f"table locks-{desk.name}: no shard of it was read yet; `lockside check` says whether it can be"
+    assert (desk.run().exit_code, desk.answer()["problems"]) == (1, [unread])
+    ownership.release()
+    assert desk.own().renew() is Standing.MINE
+    assert (desk.run().exit_code, desk.answer()["problems"]) == (0, [])
 
 
 def test_a_change_unwritten_for_a_moment_is_no_bad_news(desk: Desk) -> None:

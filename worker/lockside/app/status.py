@@ -12,7 +12,7 @@ from lockside.aws.clients import reached
 from lockside.aws.retrying import Retrier
 from lockside.core.ownership import OwnerRow
 from lockside.core.ports import Clock
-from lockside.core.status import ShardStatus, shows_life
+from lockside.core.status import BAD_AFTER_MS, ShardStatus, shows_life
 from lockside.core.telemetry import NoMeter
 from lockside.ops.clock import SystemClock
 from lockside.state.checkpoints import Checkpoint, Checkpoints
@@ -85,13 +85,13 @@ class Reading:
         down = _down(owner, now_ms)
         problems: tuple[str, ...] = (down,) if down is not None else ()
         problems += tuple(_shard_problems(shards, is_down=down is not None))
-        problems += tuple(self._unread(shards))
+        problems += tuple(self._unread(shards, settled=down is None and _settled(owner, now_ms)))
         return Report(self.application, now_ms, owner, down is None, shards, problems)
 
-    def _unread(self, shards: tuple[ShardReport, ...]) -> Iterator[str]:
+    def _unread(self, shards: tuple[ShardReport, ...], *, settled: bool) -> Iterator[str]:
         told = {report.status.shard.table for report in shards}
         for table in self.watched:
-            if shards and table not in told:
+            if (shards or settled) and table not in told:
                 yield f"table {table}: no shard of it was read yet; `lockside check` says whether it can be"
 
 
@@ -115,6 +115,11 @@ def _down(owner: OwnerRow | None, now_ms: int) -> str | None:
         f"no worker runs: the last one, on {owner.place}, gave its last sign of life "
         f"{(now_ms - owner.renewed_ms) // 1000} s ago and did not stop in good order; look at its log, start it again"
     )
+
+
+def _settled(owner: OwnerRow | None, now_ms: int) -> bool:
+    """Whether the owner has had time to find and to tell of its shards: that it told of none is bad news by now."""
+    return owner is not None and now_ms - owner.taken_ms > BAD_AFTER_MS
 
 
 def _shard_problems(shards: tuple[ShardReport, ...], *, is_down: bool) -> Iterator[str]:

@@ -26,8 +26,8 @@ class Standing(Enum):
 class OwnerRow:
     """The ownership row. `owner` is a worker's run id, None when the last owner handed it back.
 
-    `beat` is raised at each renewal, so that two equal rows mean that nobody renewed between them. `place` and
-    `renewed_ms` are for people; nothing is decided by them.
+    `beat` is raised at each renewal, so that two equal rows mean that nobody renewed between them. `place`,
+    `renewed_ms` and `taken_ms` are for people; nothing is decided by them.
     """
 
     epoch: int
@@ -36,6 +36,7 @@ class OwnerRow:
     lease_ms: int
     place: str = ""
     renewed_ms: int = 0
+    taken_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

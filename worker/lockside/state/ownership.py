@@ -69,6 +69,7 @@ class OwnerTable:
 
     def take(self, candidate: Candidate, seen: OwnerRow | None, epoch: int) -> bool:
         """Take the row over as it was seen; False if it is not so any more."""
+        now_ms = str(self.clock.now().wall_ms)
         item = {
             **owner_key(candidate.application),
             "epoch": {"N": str(epoch)},
@@ -76,7 +77,8 @@ class OwnerTable:
             "beat": {"N": "0"},
             "lease_ms": {"N": str(candidate.lease_ms)},
             "place": {"S": candidate.place},
-            "renewed_ms": {"N": str(self.clock.now().wall_ms)},
+            "renewed_ms": {"N": now_ms},
+            "taken_ms": {"N": now_ms},
         }
         return self._met(lambda: self.client.put_item(TableName=self.table, Item=item, **_as_seen(seen)))
 
@@ -221,4 +223,6 @@ def _row(item: Mapping[str, Any]) -> OwnerRow:
         lease_ms=int(item["lease_ms"]["N"]),
         place=item["place"]["S"],
         renewed_ms=int(item["renewed_ms"]["N"]),
+        # A row of an older worker has none.
+        taken_ms=int(item.get("taken_ms", {"N": "0"})["N"]),
     )
