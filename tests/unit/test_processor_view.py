@@ -7,7 +7,7 @@ import pytest
 from lockside.core.log import Placed
 from lockside.core.status import BAD_AFTER_MS, ShardView
 from tests.fakes.shard import ShardRig
-from tests.fakes.sources import lock_keys, pydynlock, source
+from tests.fakes.sources import lock_keys, pydynlock, source, wire
 from tests.fakes.trail import MemoryTrail
 
 JOB = lock_keys("job")
@@ -74,6 +74,23 @@ def test_a_change_that_is_not_written_shows_its_age_and_since_when() -> None:
     rig.consume()
     assert (seen[0].unwritten_ms, seen[0].held_since_ms, seen[0].position) == (45_000, 30_000, None)
     assert (rig.processor.view().unwritten_ms, rig.processor.view().held_since_ms) == (None, None)
+
+
+def test_a_held_change_without_a_creation_time_ages_from_its_receipt() -> None:
+    """It cannot be decoded, and still holds its shard: without an age nobody would ever hear of it."""
+    trail = SlowTrail()
+    rig = ShardRig(source("pydynlock"), trail=trail)
+    raw = wire(1, JOB, None, pydynlock("alpha", "v1"))
+    raw["dynamodb"]["ApproximateCreationDateTime"] = "soon"
+    seen: list[ShardView] = []
+
+    def while_it_waits() -> None:
+        rig.clock.advance(7_200)
+        seen.append(rig.processor.view())
+
+    trail.meanwhile = while_it_waits
+    rig.processor.process_records([raw], caught_up=True)
+    assert (seen[0].unwritten_ms, seen[0].held_since_ms) == (7_200_000, 0)
 
 
 def test_an_ended_shard_says_so_while_it_has_deadlines() -> None:

@@ -116,7 +116,8 @@ class ShardProcessor:
                 self._memory.deadlines.release()
         if batch is not None and batch.consumed:
             self._held_since_ms = began.mono_ms
-            self._unwritten_since_ms = batch.oldest_ms
+            # Without a readable creation time its age counts from its receipt: it is held up like any other.
+            self._unwritten_since_ms = began.wall_ms if batch.oldest_ms is None else batch.oldest_ms
             self._report_taken(batch)
             self._broken = True
             self._commit(batch)
@@ -202,7 +203,7 @@ class ShardProcessor:
 
     @property
     def unwritten_since_ms(self) -> int | None:
-        """Return the creation time of the oldest change read and not yet acknowledged."""
+        """Return when the oldest change was made that is read and not acknowledged: as told, else when it was read."""
         return self._unwritten_since_ms
 
     @property
