@@ -12,10 +12,14 @@ from lockside.aws import fast_parse
 from lockside.aws.clients import connect
 from lockside.aws.fast_parse import FastParser, FastParserFactory, UnexpectedError, prove, read_page
 from lockside.core import attributes, decode
+from lockside.core.batch import Memory, Reader
+from lockside.core.entity import PUBLIC_KEYS
 from lockside.core.lazy_image import LazyImage, opened
+from lockside.core.now import Now
 from lockside.errors import WireFaultError
 from lockside.settings import AwsSettings
 from tests.fakes.captures import CAPTURES, NAMES, read
+from tests.fakes.sources import SHARD, source
 
 HEADERS = {"x-amzn-RequestId": "id", "Date": "Mon, 23 Nov 2026 10:00:00 GMT"}
 
@@ -96,6 +100,27 @@ def test_a_number_that_none_can_hold_costs_one_record() -> None:
     """JSON's grammar allows it, a wire value never has it."""
     with pytest.raises(WireFaultError, match="image_shape"):
         LazyImage(b'{"k":1e999}').read()
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"9" * 5_000])
+def test_comparing_images_that_cannot_be_read_never_fails(number: bytes) -> None:
+    """A record that came twice is compared before anything of it is understood."""
+    text = b'{"k":{"N":' + number + b"}}"
+    assert LazyImage(text) == LazyImage(bytes(bytearray(text)))
+    assert LazyImage(text) != LazyImage(text + b" ")
+    assert LazyImage(text) != LazyImage(b'{"k":{"S":"a"}}')
+    assert LazyImage(b'{"k":{"S":"a"}}') != LazyImage(text)
+
+
+def test_an_unreadable_record_that_came_twice_is_one_undecodable_change() -> None:
+    """It costs its own place, not the worker."""
+    record = (
+        b'{"eventName":"INSERT","dynamodb":{"ApproximateCreationDateTime":1700000000,"SequenceNumber":"1","Keys":'
+        b'{"lock_key":{"S":"a"},"sort_key":{"S":"-"}},"NewImage":{"lock_key":{"S":"a"},"x":{"N":1e400}}}}'
+    )
+    page = read_page(b'{"Records":[' + record + b"," + record + b"]}")
+    batch = Reader(SHARD, (source("pydynlock"),), PUBLIC_KEYS).take_in(page["Records"], Memory(), None, Now(1, 1))
+    assert [(fault.position, fault.code) for fault in batch.faults] == [(1, "image_shape")]
 
 
 def test_a_fractional_creation_time_is_rounded_by_botocore(reading: Reading) -> None:

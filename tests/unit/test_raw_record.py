@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockside.core import attributes
+from lockside.core.lazy_image import LazyImage
 from lockside.errors import WireFaultError
 from lockside.state.raw_record import DEPTH_MAX, LOST, pack, unpack
 from tests.fakes.captures import CAPTURES, NAMES, read
@@ -57,6 +58,16 @@ def test_what_no_wire_can_carry_is_replaced_by_what_decodes_as_nothing(value: ob
     assert unpack(pack({"NewImage": value})) == {"NewImage": LOST}
     with pytest.raises(WireFaultError):
         attributes.decode(unpack(pack(value)))
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"9" * 5_000])
+def test_an_image_that_cannot_be_read_is_kept_as_its_text(number: bytes) -> None:
+    """It is why the record was undecodable: a version that reads it must find it."""
+    text = b'{"k":{"S":"a"},"x":{"N":' + number + b"}}"
+    image = unpack(pack({"NewImage": LazyImage(text)}))["NewImage"]
+    assert image.text == text
+    with pytest.raises(WireFaultError, match="image_shape"):
+        image.read()
 
 
 def test_depth_is_bounded() -> None:

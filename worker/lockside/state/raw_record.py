@@ -1,7 +1,8 @@
 """A raw stream record as bytes and back, so that what could not be decoded today can be read by another version.
 
 What comes off the wire comes back equal: maps with text keys, lists, text (lone surrogates too), bytes, numbers of any
-size, truth values, null and creation times, as boto3 or JSON hand them over. Nothing executable is ever read (law 7).
+size, truth values, null and creation times, as boto3 or JSON hand them over, and images that cannot be read as their
+text. Nothing executable is ever read (law 7).
 """
 
 from datetime import datetime
@@ -21,6 +22,7 @@ INTEGER_MAX: Final = 2**64 - 1
 _TIME: Final = 1
 _INTEGER: Final = 2
 _LOST: Final = 3
+_IMAGE: Final = 4
 
 
 class Lost:
@@ -72,7 +74,7 @@ def _read(image: LazyImage, depth: int) -> Any:
     try:
         return _plain(image.read(), depth)
     except WireFaultError:
-        return msgpack.ExtType(_LOST, b"")
+        return msgpack.ExtType(_IMAGE, image.text)
 
 
 def _extended(code: int, data: bytes) -> Any:
@@ -83,5 +85,7 @@ def _extended(code: int, data: bytes) -> Any:
             return int(data, 16)
         case 3:
             return LOST
+        case 4:
+            return LazyImage(data)
         case _:
             raise ValueError("not a packed record")
