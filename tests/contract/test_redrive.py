@@ -18,6 +18,7 @@ from lockside.aws.tables import state_table
 from lockside.cli.main import main
 from lockside.core.change import ShardRef
 from lockside.core.entity import PUBLIC_KEYS, KeySchema
+from lockside.core.gap import Gap
 from lockside.core.ports import Undecodable
 from lockside.core.telemetry import NoMeter
 from lockside.emulators.emulator import Emulator
@@ -165,6 +166,54 @@ def test_from_a_wrong_setting_to_the_right_one(desk: Desk) -> None:
     told = [json.loads(body) for body in desk.trail.all_bodies()][3:]
     assert [each["data"]["record"] for each in told] == [each["id"] for each in trail]
     assert [each["data"]["sequence_number"] for each in told] == ["1", "2", "3"]
+    assert desk.left() == []
+
+
+def test_what_a_later_worker_could_read_is_told_once(desk: Desk) -> None:
+    """Kept and recorded, killed before the head, read again after an upgrade: the change record says it all."""
+    right = desk.redrive.sources["locks"][0]
+    shard = ShardRig(
+        replace(right, key_schema=KeySchema(("id",))), trail=desk.trail, undecodables=cast("Any", desk.store)
+    )
+    raw = wire(1, lock_keys("s3cret-job"), None, pydynlock("ann", "v1"))
+    shard.processor.process_records([raw], caught_up=True)
+    assert [outcome.fault for outcome in desk.redrive.run()] == ["pending"]
+    shard.source = replace(right, recipe=replace(right.recipe, refresh_bucket_ms=1_234))
+    shard.restart()
+    shard.consume([raw])
+    assert [(each.event, each.reason) for each in desk.redrive.run(dry_run=True)] == [(None, "read_since")]
+    assert len(desk.left()) == 1
+    assert [(each.event, each.reason) for each in desk.redrive.run()] == [(None, "read_since")]
+    assert (desk.left(), shard.events()) == ([], [("lock.acquired", "ann")])
+
+
+def test_what_no_later_worker_could_read_is_redriven(desk: Desk) -> None:
+    """Its newest record stands in the log; that a worker of the sealed one keeps it once more changes nothing."""
+    right = desk.redrive.sources["locks"][0]
+    wrong = replace(right, key_schema=KeySchema(("id",)))
+    shard = ShardRig(wrong, trail=desk.trail, undecodables=cast("Any", desk.store))
+    raw = wire(1, lock_keys("s3cret-job"), None, pydynlock("ann", "v1"))
+    shard.processor.process_records([raw], caught_up=True)
+    shard.source = replace(wrong, recipe=replace(right.recipe, refresh_bucket_ms=1_234))
+    shard.restart()
+    shard.consume([raw])
+    desk.store.keep(SHARD, [replace(kept(1, raw), record_id=desk.left()[0], epoch=1)])
+    assert [outcome.event for outcome in desk.redrive.run()] == ["lock.acquired"]
+    assert desk.left() == []
+
+
+def test_what_the_stream_lost_before_it_was_read_again_is_redriven(desk: Desk) -> None:
+    """What was kept is all that is left of it, however far a later log goes."""
+    right = desk.redrive.sources["locks"][0]
+    wrong = replace(right, key_schema=KeySchema(("id",)))
+    shard = ShardRig(wrong, trail=desk.trail, undecodables=cast("Any", desk.store))
+    keys = lock_keys("s3cret-job")
+    shard.processor.process_records([wire(1, keys, None, pydynlock("ann", "v1"))], caught_up=True)
+    shard.source = right
+    shard.restart()
+    shard.processor.gap(Gap("trimmed", None, None, 5, None))
+    shard.consume([wire(5, keys, pydynlock("ann", "v1"), pydynlock("bob", "v2"))])
+    assert [(each.event, each.fault) for each in desk.redrive.run()] == [("lock.acquired", None)]
     assert desk.left() == []
 
 

@@ -101,6 +101,22 @@ def test_a_log_that_was_sealed_for_other_settings_is_not_cut(rig: Rig) -> None:
         rig.trail().cut(head.log, 5)
 
 
+def test_whether_a_later_log_records_what_an_earlier_one_had_read(rig: Rig) -> None:
+    """Not before a head covers it; its own log's is no later one; of a log that was cut before it, nothing is said."""
+    trail, place = rig.trail(), shard()
+    first = begun(trail, place)
+    assert (trail.read_since(place, 3, 1), trail.read_since(place, 4, 1)) == (False, None)
+    second = trail.open(place, sources("others"), "TRIM_HORIZON")
+    assert trail.read_since(place, 4, 1) is None
+    trail.write_head(put(trail, second, records(1, first=4)))
+    assert (trail.read_since(place, 4, 1), trail.read_since(place, 4, 2)) == (True, False)
+    assert trail.cut(second.log, 4, 9).last_position == 4
+    third = trail.open(place, sources("others"), "TRIM_HORIZON")
+    trail.write_head(put(trail, third, records(1, first=9)))
+    assert (first.epoch, third.epoch) == (1, 3)
+    assert (trail.read_since(place, 5, 1), trail.read_since(place, 9, 3)) == (False, False)
+
+
 def test_genesis_says_after_what_changes_were_lost_and_since_when_it_counts(moto: Emulator) -> None:
     """Whoever reads the log alone sees why it begins, and from which instant a start at LATEST counts."""
     made: TableRig = table_rig(moto)

@@ -77,6 +77,18 @@ class MemoryTrail:
                 kept.sealed, kept.lost = True, lost
             return kept.head
 
+    def read_since(self, shard: ShardRef, position: int, epoch: int) -> bool | None:
+        """Whether a later epoch than this is the first to cover a position; a cut before it leaves that open."""
+        self._maybe_fail()
+        later = epoch
+        while (kept := self.logs.get(f"{shard.origin}/{later}")) is not None:
+            if kept.head.covers(position):
+                return later > epoch
+            if kept.lost is not None:
+                return False
+            later += 1
+        return None
+
     def observe(self, record: ObserverRecord) -> bool:
         """Put an observer record once."""
         self._maybe_fail()

@@ -2,6 +2,9 @@
 
 Order of effects: the observer record is acknowledged, and only then the sealed change removed. A crash between the two
 leaves a change whose identity is in the trail already: the next redrive writes nothing twice, and removes it.
+
+A change is kept before its record is in the log. Until the log's head covers it, a worker reads it again, and may
+understand it by then; once it did, the trail tells of it and what was kept is only removed.
 """
 
 import os
@@ -33,6 +36,12 @@ if TYPE_CHECKING:
 
 NOT_WATCHED: Final = "not_watched"
 """Why a change stays that no source of the settings would read."""
+
+PENDING: Final = "pending"
+"""Why a change stays that no log's head covers yet: the shard's worker has still to read it, or to say that it did."""
+
+READ_SINCE: Final = "read_since"
+"""Why a change is no longer kept without a record: a worker of a later epoch read it, and recorded what it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,14 @@ class Redrive:
         watching = self.sources.get(kept.shard.table)
         if watching is None:
             return Outcome(kept, fault=NOT_WATCHED)
+        if kept.epoch:
+            since = self.trail.read_since(kept.shard, kept.position, kept.epoch)
+            if since is None:
+                return Outcome(kept, fault=PENDING)
+            if since:
+                if not dry_run:
+                    self.store.remove(kept)
+                return Outcome(kept, reason=READ_SINCE)
         try:
             undecodable = self.store.open(kept)
             reading = redriven.read_again(undecodable, kept.shard, watching, self.keys)

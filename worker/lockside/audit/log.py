@@ -88,6 +88,21 @@ class Logs:
         item = self.read(items.head_key(log))
         return None if item is None else _stored_head(log, item)
 
+    def read_since(self, origin: str, position: int, epoch: int) -> bool | None:
+        """Whether a log after this epoch's was the first to cover a position; None while none does.
+
+        False where a log was cut before it: nothing says that the stream still had it.
+        """
+        for later in range(epoch, EPOCHS_MAX + 1):
+            stored = self.head(f"{origin}/{later}")
+            if stored is None:
+                return None
+            if stored.head.covers(position):
+                return later > epoch
+            if stored.lost is not None:
+                return False
+        return None
+
     def advance(self, head: LogHead) -> None:
         """Move a head forward.
 

@@ -127,6 +127,10 @@ class AuditTrail:
         """Seal a log for what the stream lost; see `Logs.cut`."""
         return self._logs.cut(log, after, until)
 
+    def read_since(self, shard: ShardRef, position: int, epoch: int) -> bool | None:
+        """Tell whether a later log records a change; see `Logs.read_since`."""
+        return self._logs.read_since(shard.origin, position, epoch)
+
     def observe(self, record: ObserverRecord) -> bool:
         """Put an observer record once, with its log's head; False if its identity was there already."""
         return self.observe_all([record])[0]

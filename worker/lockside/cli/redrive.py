@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 WAIT_SECONDS_MAX: Final = 60.0
 
 HINTS: Final = {
+    "pending": "its worker has not got past it yet; let one run, and try again in a minute",
     "not_watched": "no source of the settings watches its table",
     "seal_key": "it was sealed under a key that the keys file does not hold; use the keys file of that time",
     "sealed": "what is kept of it does not open: it was damaged or tampered with",

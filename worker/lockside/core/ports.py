@@ -109,6 +109,13 @@ class Trail(Protocol):
         """
         ...
 
+    def read_since(self, shard: ShardRef, position: int, epoch: int) -> bool | None:
+        """Whether a log after this epoch's records a change that its worker had read; None if no head covers it yet.
+
+        False too where the stream lost it before another worker could read it again.
+        """
+        ...
+
     def observe(self, record: ObserverRecord) -> bool:
         """Put an observer record once. False if its identity was there already."""
         ...
@@ -149,7 +156,7 @@ class Undecodable:
     """A change that could not be understood: why, the id of the record that says so, and the change as it came.
 
     `raw` may hold any secret of the row, so it shows nowhere and is only ever stored sealed (law 7). `spot` is the line
-    of our own that failed, where it was a defect.
+    of our own that failed, where it was a defect. `epoch` is that of the log its record belongs to, 0 if unknown.
     """
 
     position: int
@@ -157,6 +164,7 @@ class Undecodable:
     record_id: str
     raw: Mapping[str, Any] = field(repr=False)
     spot: str | None = None
+    epoch: int = 0
 
 
 class Undecodables(Protocol):

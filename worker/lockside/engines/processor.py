@@ -295,7 +295,7 @@ class ShardProcessor:
 
     def _keep(self, batch: Batch, head: LogHead) -> UndecodableLimitError | None:
         """Keep what could not be decoded, sealed; what the head covers was kept before. Return why one did not fit."""
-        fresh = [fault for fault in batch.faults if not head.covers(fault.position)]
+        fresh = [replace(fault, epoch=head.epoch) for fault in batch.faults if not head.covers(fault.position)]
         try:
             if fresh:
                 self._with.undecodables.keep(self._shard, fresh)

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from botocore.exceptions import ClientError
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from lockside.aws.retrying import Retrier
+from lockside.aws.retrying import Retrier, verdict
 from lockside.core.change import ShardRef, padded
 from lockside.core.entity import Key
+from lockside.core.failures import Verdict
 from lockside.core.ports import Undecodable
 from lockside.errors import UndecodableLimitError, WireFaultError
 from lockside.state import raw_record
@@ -49,7 +51,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is known of a kept change without opening it. `done`: it was redriven, and is being removed."""
+    """What is known of a kept change without opening it. `done`: it was redriven, and is being removed.
+
+    `epoch` is the newest of those whose worker could not read it, 0 if unknown.
+    """
 
     shard: ShardRef
     position: int
@@ -59,6 +64,7 @@ class Kept:
     chunks: int
     seal_key: str
     done: bool = False
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +150,21 @@ class UndecodableTable:
     def _write(self, shard: ShardRef, change: Undecodable, plain: bytes) -> None:
         pk, position = partition(shard), padded(change.position)
         pieces = [plain[at : at + CHUNK_BYTES_MAX] for at in range(0, len(plain), CHUNK_BYTES_MAX)]
-        kept = Kept(shard, change.position, change.code, change.record_id, len(plain), len(pieces), self.key.id)
+        kept = Kept(
+            shard=shard,
+            position=change.position,
+            code=change.code,
+            record_id=change.record_id,
+            size_bytes=len(plain),
+            chunks=len(pieces),
+            seal_key=self.key.id,
+            epoch=change.epoch,
+        )
         self._put("undecodable_shard", {"pk": {"S": SHARDS}, "sk": {"S": f"{shard.stream_arn}#{shard.shard_id}"}})
         for sk, piece in zip(_chunk_keys(position, len(pieces)), pieces, strict=True):
             sealed = self._seal(pk, sk, piece)
             self._put("undecodable_chunk", {"pk": {"S": pk}, "sk": {"S": sk}, "sealed": {"B": sealed}})
-        self._put("undecodable_kept", _meta(kept))
+        self._put_newest(kept)
 
     def _seal(self, pk: str, sk: str, plain: bytes) -> bytes:
         nonce = self.nonce()
@@ -160,6 +175,21 @@ class UndecodableTable:
 
     def _put(self, operation: str, item: Mapping[str, Any]) -> None:
         self.retrier.call(operation, lambda: self.client.put_item(TableName=self.table, Item=item))
+
+    def _put_newest(self, kept: Kept) -> None:
+        """Put the mark of a kept change; that of a newer log's worker stands, as what came after hangs on its epoch."""
+        request: dict[str, Any] = {
+            "TableName": self.table,
+            "Item": _meta(kept),
+            "ConditionExpression": "attribute_not_exists(#epoch) OR #epoch <= :epoch",
+            "ExpressionAttributeNames": {"#epoch": "epoch"},
+            "ExpressionAttributeValues": {":epoch": {"N": str(kept.epoch)}},
+        }
+        try:
+            self.retrier.call("undecodable_kept", lambda: self.client.put_item(**request))
+        except ClientError as error:
+            if verdict(error) is not Verdict.CONDITION:
+                raise
 
     def _delete(self, pk: str, sk: str) -> None:
         key = {"pk": {"S": pk}, "sk": {"S": sk}}
@@ -208,6 +238,7 @@ def _meta(kept: Kept) -> dict[str, Any]:
         "size_bytes": {"N": str(kept.size_bytes)},
         "chunks": {"N": str(kept.chunks)},
         "seal_key": {"S": kept.seal_key},
+        "epoch": {"N": str(kept.epoch)},
     }
 
 
@@ -221,4 +252,5 @@ def _kept(shard: ShardRef, item: Mapping[str, Any]) -> Kept:
         chunks=int(item["chunks"]["N"]),
         seal_key=item["seal_key"]["S"],
         done=bool(item.get("done", {}).get("BOOL", False)),
+        epoch=int(item.get("epoch", {"N": "0"})["N"]),
     )
