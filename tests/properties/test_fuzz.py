@@ -179,7 +179,10 @@ def fuzz(inputs: int) -> Iterator[Counter[str]]:
 
 def test_every_record_becomes_one_thing_or_another() -> None:
     """Recorded, counted, claimed by no source, undecodable, or its page is faulty; the fuzz reaches all of these."""
-    *_, tally = fuzz(TEST_INPUTS)
+    # Chance may leave the rarest out of a small size; then it goes on for as much again, and again.
+    for tally in fuzz(4 * TEST_INPUTS):
+        if tally.total() >= TEST_INPUTS and set(tally) == set(KINDS):
+            break
     assert REPLAY or set(tally) == set(KINDS)
 
 
