@@ -63,7 +63,13 @@ class Rest:
                     yield f"{label(shard)} is closed and not finished"
 
     def _left_out(self, change: Accepted) -> bool:
-        return self._oracle.before_start(change) or self._checks.gaps.excuse(change, self._oracle)
+        excused = self._oracle.before_start(change) or self._checks.gaps.excuse(change, self._oracle)
+        return excused or self._recorded_and_gone(change)
+
+    def _recorded_and_gone(self, change: Accepted) -> bool:
+        """Whether a worker that was fenced recorded a change, and the stream lost it before another could read it."""
+        truly = self._oracle.histories[change.shard.stream_arn].shard(change.shard)
+        return change.position in truly.numbers[: truly.trimmed] and self._checks.explained(change) is None
 
     def _undeclared(self, workers: Sequence[Worker]) -> Iterator[str]:
         """Yield holds that no more change will come of, and whose lapse a worker has to declare."""
