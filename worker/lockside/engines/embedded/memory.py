@@ -76,6 +76,8 @@ class StreamMemory:
         elif parent_id is not None:
             # The lineage between what was finished and this shard is gone: it may go back to any of them.
             tips = [row.tip_ms for each, row in self.rows.items() if row.finished and each not in catalogue.shards]
+            # And what it came from may never have been begun: of that, only the promise is known.
+            tips = [*tips, self._promised_ms] if tips else []
         known = [tip_ms for tip_ms in tips if tip_ms is not None]
         return Start(None, self._since_ms, min(known, default=None), promised_ms=self._promised_ms)
 
