@@ -18,8 +18,9 @@ from lockside.core.change import ShardRef
 from lockside.emulators.emulator import Emulator
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.pace import Idle
-from lockside.engines.embedded.plan import CheckpointPolicy, StreamPlan
+from lockside.engines.embedded.plan import CheckpointPolicy
 from lockside.engines.embedded.tables import FollowedTables
+from lockside.engines.stream import StreamPlan
 from lockside.ops.clock import SystemClock
 from lockside.state.streams import Streams
 from tests.fakes.clock import FakeStop

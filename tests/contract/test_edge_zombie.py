@@ -16,8 +16,9 @@ from lockside.core.ownership import Standing, Term
 from lockside.core.telemetry import NoMeter
 from lockside.emulators.emulator import Emulator
 from lockside.engines.embedded.engine import EmbeddedEngine
-from lockside.engines.embedded.plan import CheckpointPolicy, StreamPlan
+from lockside.engines.embedded.plan import CheckpointPolicy
 from lockside.engines.processor import Neighbours, ShardProcessor
+from lockside.engines.stream import StreamPlan
 from lockside.errors import FencedError
 from lockside.reactions.lapses import LapseWatch
 from lockside.state.ownership import Candidate, Ownership, OwnerTable

@@ -7,10 +7,10 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from lockside.emulators.emulator import Emulator
-from lockside.engines.embedded.discovery import Discovery
+from lockside.engines.discovery import Discovery
 from lockside.engines.embedded.engine import EmbeddedEngine
-from lockside.engines.embedded.plan import StreamPlan
 from lockside.engines.embedded.watch import StreamWatch
+from lockside.engines.stream import StreamPlan
 from tests.fakes.clock import FakeStop
 from tests.fakes.rig import Rig
 from tests.fakes.streams import spelled

@@ -11,7 +11,8 @@ from lockside.core.change import ShardRef
 from lockside.core.ports import Processor
 from lockside.emulators.emulator import Emulator
 from lockside.engines.embedded.engine import EmbeddedEngine
-from lockside.engines.embedded.plan import PAGE_BYTES_MAX, StreamPlan
+from lockside.engines.endpoint import PAGE_BYTES_MAX
+from lockside.engines.stream import StreamPlan
 from lockside.ops.clock import SystemClock
 from tests.contract.test_engine_threads import AT_ONCE
 from tests.fakes.processor import Recorder, RecordingProcessor

@@ -13,10 +13,10 @@ from botocore.exceptions import ClientError
 from lockside.aws.retrying import verdict
 from lockside.core.failures import Verdict
 from lockside.emulators.emulator import Emulator
-from lockside.engines.embedded.cursor import spelled
-from lockside.engines.embedded.endpoint import endpoint_ms
+from lockside.engines.discovery import spelled
 from lockside.engines.embedded.engine import EmbeddedEngine
-from lockside.engines.embedded.plan import StreamPlan
+from lockside.engines.endpoint import endpoint_ms
+from lockside.engines.stream import StreamPlan
 from tests.fakes.clock import FakeStop
 from tests.fakes.rig import Rig
 from tests.fakes.state_table import access, dynamodb

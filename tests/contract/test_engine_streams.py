@@ -7,7 +7,7 @@ import pytest
 
 from lockside.emulators.emulator import Emulator
 from lockside.engines.embedded.engine import EmbeddedEngine
-from lockside.engines.embedded.plan import StreamPlan
+from lockside.engines.stream import StreamPlan
 from lockside.errors import SetupError
 from lockside.state.streams import KnownStream
 from tests.contract.test_engine_threads import AT_ONCE, engine

@@ -12,7 +12,8 @@ from lockside.core.telemetry import NoMeter
 from lockside.emulators.emulator import Emulator
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.pace import BackOff, Idle
-from lockside.engines.embedded.plan import Settings, StreamPlan
+from lockside.engines.embedded.plan import Settings
+from lockside.engines.stream import StreamPlan
 from lockside.errors import FaultyPageError, SetupError
 from lockside.ops.clock import SystemClock
 from tests.fakes.rig import Rig

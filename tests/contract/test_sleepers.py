@@ -16,10 +16,11 @@ from lockside.core.entity import PUBLIC_KEYS
 from lockside.core.gap import OnGap
 from lockside.core.ownership import Standing, Term
 from lockside.core.telemetry import NoMeter
-from lockside.engines.embedded.plan import CheckpointPolicy, StreamPlan
+from lockside.engines.embedded.plan import CheckpointPolicy
 from lockside.engines.embedded.reader import ShardReader
 from lockside.engines.embedded.step import Start
 from lockside.engines.processor import Neighbours, ShardProcessor
+from lockside.engines.stream import StreamPlan
 from lockside.errors import FencedError
 from lockside.reactions.lapses import LapseWatch
 from lockside.state.ownership import Candidate, Ownership, OwnerTable

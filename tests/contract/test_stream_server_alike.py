@@ -10,8 +10,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from lockside.emulators.emulator import Emulator
-from lockside.engines.embedded.cursor import spelled
-from lockside.engines.embedded.endpoint import endpoint_ms
+from lockside.engines.discovery import spelled
+from lockside.engines.endpoint import endpoint_ms
 from tests.fakes.state_table import access, dynamodb
 from tests.fakes.stream_server import StreamServer
 from tests.fakes.streams import FakeStreams

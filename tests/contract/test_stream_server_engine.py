@@ -12,7 +12,8 @@ import pytest
 from lockside.emulators.emulator import Emulator
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.pace import BackOff, Idle
-from lockside.engines.embedded.plan import Settings, StreamPlan
+from lockside.engines.embedded.plan import Settings
+from lockside.engines.stream import StreamPlan
 from lockside.ops.clock import SystemClock
 from tests.fakes.rig import Rig
 from tests.fakes.state_table import dynamodb

@@ -20,10 +20,11 @@ from lockside.core.telemetry import NoMeter
 from lockside.engines.embedded.crew import Crew
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.pace import BackOff, Idle
-from lockside.engines.embedded.plan import CheckpointPolicy, Settings, StreamPlan
+from lockside.engines.embedded.plan import CheckpointPolicy, Settings
 from lockside.engines.embedded.services import Services
 from lockside.engines.embedded.tables import FollowedTables
 from lockside.engines.processor import Neighbours
+from lockside.engines.stream import StreamPlan
 from lockside.errors import FencedError, StoppedError
 from lockside.reactions.rows import BatchRowReader
 from lockside.state.live_index import NONCE_BYTES, LiveTable

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lockside.engines.discovery import ListedShard
 from lockside.engines.embedded import lineage
-from lockside.engines.embedded.lineage import ListedShard
 
 
 def shards(*spelled: str) -> list[ListedShard]:

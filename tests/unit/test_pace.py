@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from lockside.engines.embedded.cursor import spelled
+from lockside.engines.discovery import spelled
 from lockside.engines.embedded.pace import BackOff, Idle, Outage
-from lockside.engines.embedded.tip import Tip
+from lockside.engines.tip import Tip
 
 NOW_MS = 1_795_421_400_000
 

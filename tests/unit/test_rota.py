@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockside.engines.embedded.plan import PAGE_BYTES_MAX
 from lockside.engines.embedded.rota import Rota, Turn
+from lockside.engines.endpoint import PAGE_BYTES_MAX
 from tests.fakes.clock import FakeClock
 
 

@@ -36,11 +36,12 @@ from lockside.core.recipe import recipe_digest, recipe_json
 from lockside.core.status import ShardView
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.pace import Idle
-from lockside.engines.embedded.plan import CheckpointPolicy, StreamPlan
+from lockside.engines.embedded.plan import CheckpointPolicy
 from lockside.engines.embedded.plan import Settings as Pace
 from lockside.engines.embedded.services import Services
 from lockside.engines.embedded.tables import FollowedTables
 from lockside.engines.processor import Neighbours, ShardProcessor
+from lockside.engines.stream import StreamPlan
 from lockside.errors import FencedError, SetupError, StoppedError, UsageError
 from lockside.ops import garbage, logs
 from lockside.ops.clock import EndpointClock, SystemClock

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from lockside.engines.embedded.lineage import ListedShard
+from lockside.engines.discovery import ListedShard
 
 ABSENT_LISTINGS: Final = 3
 """A shard left out of so many whole listings in a row is gone."""

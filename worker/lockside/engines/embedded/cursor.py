@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lockside.core import decode
 from lockside.core.change import ShardRef
-from lockside.engines.embedded.discovery import iterator_of
+from lockside.engines.discovery import iterator_of, spelled
 from lockside.engines.embedded.page import sound
 
 if TYPE_CHECKING:
@@ -69,8 +69,3 @@ class Cursor:
         if self.position is None or self.from_horizon:
             return {"ShardIteratorType": "TRIM_HORIZON"}
         return {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": spelled(self.position)}
-
-
-def spelled(position: int) -> str:
-    """Spell a position as GetShardIterator takes it: 21 digits at least (botocore's model), as emulators pad it."""
-    return f"{position:021d}"

@@ -16,13 +16,13 @@ from lockside.aws.retrying import error_code
 from lockside.core import telemetry
 from lockside.core.change import ShardRef
 from lockside.core.ports import ProcessorFactory, Stop
+from lockside.engines.discovery import Discovery
 from lockside.engines.embedded.crew import Crew, Outcome, closed
-from lockside.engines.embedded.discovery import Discovery
-from lockside.engines.embedded.plan import StreamPlan
 from lockside.engines.embedded.rota import Rota, Turn
 from lockside.engines.embedded.services import Services
 from lockside.engines.embedded.step import Progress
 from lockside.engines.embedded.table import TableWatch
+from lockside.engines.stream import StreamPlan
 from lockside.errors import HaltError, LocksideError, SetupError, StoppedError
 
 LOG = structlog.get_logger(__name__)

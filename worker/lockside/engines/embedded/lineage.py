@@ -7,14 +7,7 @@ done, once that is known: a single listing may leave it out. A parent that is be
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class ListedShard:
-    """One shard as DescribeStream lists it. `closed`: it has an ending sequence number."""
-
-    shard_id: str
-    parent_id: str | None
-    closed: bool
+from lockside.engines.discovery import ListedShard
 
 
 @dataclass(frozen=True, slots=True)

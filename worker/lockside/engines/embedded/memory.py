@@ -11,9 +11,9 @@ from lockside.core import telemetry
 from lockside.core.change import ShardRef
 from lockside.core.gap import RETENTION_MS
 from lockside.engines.embedded.catalogue import ABSENT_LISTINGS, Catalogue
-from lockside.engines.embedded.plan import StreamPlan
 from lockside.engines.embedded.services import Services
 from lockside.engines.embedded.step import Start
+from lockside.engines.stream import StreamPlan
 from lockside.state.checkpoints import Checkpoint, StreamState
 
 LOG = structlog.get_logger(__name__)

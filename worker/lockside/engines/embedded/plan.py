@@ -3,30 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from lockside.core.gap import OnGap
-from lockside.core.ports import StartMode
 from lockside.engines.embedded.pace import BackOff, Idle
 
 RECORDS_MAX: Final = 1_000
 """GetRecords' own limit; a higher one is refused (API reference)."""
-
-PAGE_BYTES_MAX: Final = 1 << 20
-"""GetRecords answers with 1 MB at most (API reference)."""
-
-
-@dataclass(frozen=True, slots=True)
-class StreamPlan:
-    """One stream to read. `precision_ms` is what creation times are rounded down to: a minute at the coarsest.
-
-    `on_gap` is what to do where the stream has lost changes, once that is recorded. `follows`: it took another's place.
-    """
-
-    table: str
-    stream_arn: str
-    start: StartMode = "TRIM_HORIZON"
-    precision_ms: int = 60_000
-    on_gap: OnGap = "continue"
-    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,13 +21,13 @@ from lockside.core.failures import Verdict
 from lockside.core.gap import Gap, Loss
 from lockside.core.ports import Processor
 from lockside.engines.embedded.cursor import Cursor
-from lockside.engines.embedded.endpoint import endpoint_ms, wire_bytes
 from lockside.engines.embedded.pace import Outage
-from lockside.engines.embedded.plan import StreamPlan
-from lockside.engines.embedded.reach import Reach
 from lockside.engines.embedded.services import Services
 from lockside.engines.embedded.step import Progress, Start, Step
-from lockside.engines.embedded.tip import Tip, creation_ms
+from lockside.engines.endpoint import endpoint_ms, wire_bytes
+from lockside.engines.reach import Reach
+from lockside.engines.stream import StreamPlan
+from lockside.engines.tip import Tip, creation_ms
 from lockside.errors import FaultyPageError, StoppedError, StreamLostError
 
 LOG = structlog.get_logger(__name__)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from lockside.core.ports import Clock
-from lockside.engines.embedded.plan import PAGE_BYTES_MAX
 from lockside.engines.embedded.reader import ShardReader
 from lockside.engines.embedded.watch import StreamWatch
+from lockside.engines.endpoint import PAGE_BYTES_MAX
 
 TURN_SECONDS_MAX: Final = 1.0
 """Longest wait for a turn: the health check wants to see every thread turn."""

@@ -13,13 +13,13 @@ import structlog
 from lockside.core import telemetry
 from lockside.core.change import ShardRef
 from lockside.core.ports import ProcessorFactory
+from lockside.engines.discovery import Discovery
 from lockside.engines.embedded.asking import CALL_ERRORS, Asking
-from lockside.engines.embedded.discovery import Discovery
-from lockside.engines.embedded.plan import StreamPlan
 from lockside.engines.embedded.reader import ShardReader
 from lockside.engines.embedded.services import Services
 from lockside.engines.embedded.tables import VIEW_TYPE, TableNow
 from lockside.engines.embedded.watch import StreamWatch
+from lockside.engines.stream import StreamPlan
 from lockside.errors import LocksideError, SetupError
 from lockside.state.streams import KnownStream
 

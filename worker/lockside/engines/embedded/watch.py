@@ -18,14 +18,14 @@ from lockside.core import telemetry
 from lockside.core.change import ShardRef
 from lockside.core.failures import Verdict
 from lockside.core.ports import ProcessorFactory
+from lockside.engines.discovery import Discovery, ListedShard, Page
 from lockside.engines.embedded import lineage
 from lockside.engines.embedded.asking import CALL_ERRORS, Asking
 from lockside.engines.embedded.catalogue import ABSENT_LISTINGS, Catalogue
-from lockside.engines.embedded.discovery import Discovery, Page
 from lockside.engines.embedded.memory import StreamMemory
-from lockside.engines.embedded.plan import StreamPlan
 from lockside.engines.embedded.reader import ShardReader
 from lockside.engines.embedded.services import Services
+from lockside.engines.stream import StreamPlan
 from lockside.errors import LocksideError, SetupError
 
 LOG = structlog.get_logger(__name__)
@@ -299,7 +299,7 @@ class StreamWatch:
         closed = any(shards[shard_id].closed for shard_id in self.readers if shard_id in shards)
         if lasting and not closed and not self._lineage().start and not self._unconfirmed_orphans():
             del self._holes[lasting[0]]
-            self._catalogue.add([lineage.ListedShard(lasting[0], None, closed=True)])
+            self._catalogue.add([ListedShard(lasting[0], None, closed=True)])
 
     def _lineage(self) -> lineage.Lineage:
         return lineage.plan(

@@ -2,9 +2,10 @@
 
 import email.utils
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from lockside.engines.embedded.plan import PAGE_BYTES_MAX
+PAGE_BYTES_MAX: Final = 1 << 20
+"""GetRecords answers with 1 MB at most (API reference)."""
 
 
 def endpoint_ms(answer: Mapping[str, Any]) -> int | None:

@@ -13,11 +13,19 @@ from botocore.exceptions import ClientError
 from lockside.aws.answers import BrokenAnswerError, having
 from lockside.aws.retrying import verdict
 from lockside.core.failures import Verdict
-from lockside.engines.embedded.endpoint import endpoint_ms
-from lockside.engines.embedded.lineage import ListedShard
+from lockside.engines.endpoint import endpoint_ms
 
 if TYPE_CHECKING:
     from types_boto3_dynamodbstreams import DynamoDBStreamsClient
+
+
+@dataclass(frozen=True, slots=True)
+class ListedShard:
+    """One shard as DescribeStream lists it. `closed`: it has an ending sequence number."""
+
+    shard_id: str
+    parent_id: str | None
+    closed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +110,11 @@ def iterator_of(client: "DynamoDBStreamsClient", place: Mapping[str, Any]) -> st
     answer = having("ShardIterator", str, "GetShardIterator", partial(client.get_shard_iterator, **place))
     iterator: str = answer["ShardIterator"]
     return iterator
+
+
+def spelled(position: int) -> str:
+    """Spell a position as GetShardIterator takes it: 21 digits at least (botocore's model), as emulators pad it."""
+    return f"{position:021d}"
 
 
 def _shard(raw: Mapping[str, Any]) -> ListedShard:
