@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from lockside.emulators.emulator import Emulator
-from lockside.engines.embedded.plan import CheckpointPolicy
+from lockside.engines.consumer import CheckpointPolicy
 from lockside.engines.embedded.tables import FollowedTables
 from lockside.errors import SetupError, StreamLostError
 from lockside.state.streams import Streams

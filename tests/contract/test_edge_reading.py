@@ -16,9 +16,9 @@ from boto3.dynamodb.types import TypeDeserializer
 
 from lockside.core.change import ShardRef
 from lockside.emulators.emulator import Emulator
+from lockside.engines.consumer import CheckpointPolicy
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.pace import Idle
-from lockside.engines.embedded.plan import CheckpointPolicy
 from lockside.engines.embedded.tables import FollowedTables
 from lockside.engines.stream import StreamPlan
 from lockside.ops.clock import SystemClock

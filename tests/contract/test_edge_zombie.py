@@ -15,8 +15,8 @@ from lockside.core.entity import PUBLIC_KEYS
 from lockside.core.ownership import Standing, Term
 from lockside.core.telemetry import NoMeter
 from lockside.emulators.emulator import Emulator
+from lockside.engines.consumer import CheckpointPolicy
 from lockside.engines.embedded.engine import EmbeddedEngine
-from lockside.engines.embedded.plan import CheckpointPolicy
 from lockside.engines.processor import Neighbours, ShardProcessor
 from lockside.engines.stream import StreamPlan
 from lockside.errors import FencedError

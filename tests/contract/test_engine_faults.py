@@ -7,8 +7,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 
 from lockside.core.ownership import Term
 from lockside.emulators.emulator import Emulator
+from lockside.engines.consumer import CheckpointPolicy
 from lockside.engines.embedded.engine import EmbeddedEngine
-from lockside.engines.embedded.plan import CheckpointPolicy
 from lockside.engines.stream import StreamPlan
 from lockside.errors import FaultyPageError, FencedError, SetupError, StoppedError
 from tests.fakes.clock import FakeStop

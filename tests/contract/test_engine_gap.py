@@ -6,9 +6,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from lockside.emulators.emulator import Emulator
-from lockside.engines.embedded.plan import CheckpointPolicy
+from lockside.engines.consumer import CheckpointPolicy, Start
 from lockside.engines.embedded.reader import ShardReader
-from lockside.engines.embedded.step import Start
 from lockside.engines.stream import StreamPlan
 from lockside.errors import StreamLostError
 from tests.fakes.clock import FakeStop

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lockside.core.telemetry import Counter, NoMeter
 from lockside.emulators.emulator import Emulator
-from lockside.engines.embedded.plan import CheckpointPolicy
+from lockside.engines.consumer import CheckpointPolicy
 from tests.fakes.clock import FakeStop
 from tests.fakes.processor import Recorder
 from tests.fakes.rig import Rig

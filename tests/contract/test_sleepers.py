@@ -16,9 +16,8 @@ from lockside.core.entity import PUBLIC_KEYS
 from lockside.core.gap import OnGap
 from lockside.core.ownership import Standing, Term
 from lockside.core.telemetry import NoMeter
-from lockside.engines.embedded.plan import CheckpointPolicy
+from lockside.engines.consumer import CheckpointPolicy, Start
 from lockside.engines.embedded.reader import ShardReader
-from lockside.engines.embedded.step import Start
 from lockside.engines.processor import Neighbours, ShardProcessor
 from lockside.engines.stream import StreamPlan
 from lockside.errors import FencedError
@@ -155,8 +154,8 @@ def test_what_the_head_covers_halts_nothing() -> None:
     place: Any = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": f"{first._cursor.position:021d}"}
     iterator = client.get_shard_iterator(StreamArn=night.rig.arn, ShardId=night.shard.shard_id, **place)
     page = client.get_records(ShardIterator=iterator["ShardIterator"], Limit=1_000)
-    first._processor.process_records(page["Records"], caught_up=True)
-    first._processor.flush()
+    first._consumer._processor.process_records(page["Records"], caught_up=True)
+    first._consumer._processor.flush()
     night.clock.advance(30 * HOUR)
     night.trim(3)
     second = night.reader(term, on_gap="halt")

@@ -21,10 +21,11 @@ from lockside.aws.fast_parse import FastParser
 from lockside.aws.retrying import Retrier
 from lockside.aws.tables import state_table
 from lockside.core.telemetry import NoMeter
+from lockside.engines.consumer import Start
 from lockside.engines.embedded.plan import Settings
 from lockside.engines.embedded.reader import ShardReader
 from lockside.engines.embedded.services import Services
-from lockside.engines.embedded.step import Progress, Start
+from lockside.engines.embedded.step import Progress
 from lockside.engines.stream import StreamPlan
 from lockside.errors import FaultyPageError
 from lockside.ops.metrics import PrometheusMeter

@@ -17,10 +17,11 @@ from lockside.core.ownership import Term
 from lockside.core.ports import NoLoops, Processor, StartMode
 from lockside.core.recipe import Source
 from lockside.core.telemetry import NoMeter
+from lockside.engines.consumer import CheckpointPolicy
 from lockside.engines.embedded.crew import Crew
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.pace import BackOff, Idle
-from lockside.engines.embedded.plan import CheckpointPolicy, Settings
+from lockside.engines.embedded.plan import Settings
 from lockside.engines.embedded.services import Services
 from lockside.engines.embedded.tables import FollowedTables
 from lockside.engines.processor import Neighbours

@@ -34,9 +34,9 @@ from lockside.core.ownership import Term
 from lockside.core.ports import Announce, Clock, Processor
 from lockside.core.recipe import recipe_digest, recipe_json
 from lockside.core.status import ShardView
+from lockside.engines.consumer import CheckpointPolicy
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.pace import Idle
-from lockside.engines.embedded.plan import CheckpointPolicy
 from lockside.engines.embedded.plan import Settings as Pace
 from lockside.engines.embedded.services import Services
 from lockside.engines.embedded.tables import FollowedTables

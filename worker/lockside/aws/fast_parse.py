@@ -70,6 +70,7 @@ class Page(Struct, gc=False, forbid_unknown_fields=True):
 
 
 _READ: Final = msgspec.json.Decoder(Page).decode
+_READ_RECORDS: Final = msgspec.json.Decoder(list[Record]).decode
 
 SAMPLE: Final = (
     b'{"NextShardIterator":"next","Records":[{"awsRegion":"us-east-1","dynamodb":{"ApproximateCreationDateTime":1.7e9,'
@@ -94,6 +95,16 @@ def read_page(body: bytes) -> dict[str, Any]:
         raise UnexpectedError from None
     read = {"Records": [_as_map(record) for record in page.Records]}
     return read if page.NextShardIterator is None else {**read, "NextShardIterator": page.NextShardIterator}
+
+
+def read_records(body: bytes) -> list[dict[str, Any]]:
+    """Read a JSON list of records alone, as `read_page` does those of a page."""
+    try:
+        if not body.isascii():
+            body.decode()
+        return [_as_map(record) for record in _READ_RECORDS(body)]
+    except (ValueError, RecursionError):
+        raise UnexpectedError from None
 
 
 def _as_map(record: Record) -> dict[str, Any]:

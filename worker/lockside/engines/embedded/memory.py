@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -10,11 +9,12 @@ import structlog
 from lockside.core import telemetry
 from lockside.core.change import ShardRef
 from lockside.core.gap import RETENTION_MS
+from lockside.engines.beginning import beginning_of
+from lockside.engines.consumer import Start
 from lockside.engines.embedded.catalogue import ABSENT_LISTINGS, Catalogue
 from lockside.engines.embedded.services import Services
-from lockside.engines.embedded.step import Start
 from lockside.engines.stream import StreamPlan
-from lockside.state.checkpoints import Checkpoint, StreamState
+from lockside.state.checkpoints import Checkpoint
 
 LOG = structlog.get_logger(__name__)
 
@@ -50,11 +50,8 @@ class StreamMemory:
         checkpoints = self._services.checkpoints
         now_ms = self._services.clock.now().wall_ms if endpoint_ms is None else endpoint_ms
         state = checkpoints.load(self._plan.stream_arn)
-        if self._plan.start == "LATEST":
-            self._since_ms = state.since_ms
-            if state.since_ms is None and not state.shards:
-                self._since_ms = checkpoints.begin(self._plan.stream_arn, now_ms)
-        self._promised_ms = self._promise(state, now_ms)
+        begun = beginning_of(self._plan, checkpoints, state, now_ms)
+        self._since_ms, self._promised_ms = begun.since_ms, begun.promised_ms
         self.rows = dict(state.shards)
         self.is_loaded = True
         self._tell_old(state.shards, now_ms)
@@ -99,19 +96,6 @@ class StreamMemory:
             self._services.checkpoints.forget(ShardRef(self._plan.stream_arn, shard_id))
             del self.rows[shard_id]
 
-    def _promise(self, state: StreamState, now_ms: int) -> int:
-        """Return from when on no change may be lost in silence: since we began, or since the stream is there.
-
-        A stream that took another's place is ours from its first change on.
-        """
-        if self._since_ms is not None:
-            return self._since_ms
-        if self._plan.follows:
-            return created_ms(self._plan.stream_arn, now_ms)
-        if state.begun_ms is not None:
-            return state.begun_ms
-        return self._services.checkpoints.begin(self._plan.stream_arn, now_ms, latest=False)
-
     def _tell_old(self, rows: Mapping[str, Checkpoint], now_ms: int) -> None:
         for shard_id, row in rows.items():
             at_ms = row.updated_ms if row.tip_ms is None else row.tip_ms
@@ -124,12 +108,3 @@ class StreamMemory:
                         telemetry.SECONDS: round((now_ms - at_ms) / 1000),
                     },
                 )
-
-
-def created_ms(stream_arn: str, otherwise_ms: int) -> int:
-    """Return when a stream was made: its label says so (API reference, StreamLabel)."""
-    try:
-        made = datetime.fromisoformat(ShardRef(stream_arn, "").label).replace(tzinfo=UTC)
-    except ValueError:
-        return otherwise_ms
-    return round(made.timestamp() * 1000)

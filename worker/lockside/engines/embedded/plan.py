@@ -3,18 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from lockside.engines.consumer import CheckpointPolicy
 from lockside.engines.embedded.pace import BackOff, Idle
 
 RECORDS_MAX: Final = 1_000
 """GetRecords' own limit; a higher one is refused (API reference)."""
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointPolicy:
-    """A checkpoint is due this long after the last one, or this many records after it, whichever comes first."""
-
-    interval_seconds: float = 5.0
-    records: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)

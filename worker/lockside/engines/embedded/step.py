@@ -1,4 +1,4 @@
-"""What goes into a shard's reader and what comes out of it: where it begins, and what one step came to."""
+"""What one step of a shard's reader came to."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -19,18 +19,3 @@ class Step:
 
     progress: Progress
     wait_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where a shard is begun: after `position`, else at the trim horizon, leaving out changes before `since_ms`.
-
-    All of the shard, or of those it came from, was consumed up to `tip_ms`; None where that is not known. `tip_kept`:
-    it is remembered for this very shard. Of a shard without a position nothing may be lost since `promised_ms`.
-    """
-
-    position: int | None = None
-    since_ms: int | None = None
-    tip_ms: int | None = None
-    tip_kept: bool = False
-    promised_ms: int | None = None
