@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from lockside.emulators.emulator import Emulator
 from lockside.engines.consumer import CheckpointPolicy
-from lockside.engines.embedded.tables import FollowedTables
+from lockside.engines.tables import FollowedTables
 from lockside.errors import SetupError, StreamLostError
 from lockside.state.streams import Streams
 from tests.fakes.state_table import dynamodb

@@ -19,8 +19,8 @@ from lockside.emulators.emulator import Emulator
 from lockside.engines.consumer import CheckpointPolicy
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.pace import Idle
-from lockside.engines.embedded.tables import FollowedTables
 from lockside.engines.stream import StreamPlan
+from lockside.engines.tables import FollowedTables
 from lockside.ops.clock import SystemClock
 from lockside.state.streams import Streams
 from tests.fakes.clock import FakeStop

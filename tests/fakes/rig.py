@@ -14,8 +14,8 @@ from lockside.emulators.emulator import Emulator
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.plan import Settings
 from lockside.engines.embedded.services import Services
-from lockside.engines.embedded.tables import FollowedTables, NoTables, Tables
 from lockside.engines.stream import StreamPlan
+from lockside.engines.tables import FollowedTables, NoTables, Tables
 from lockside.state.checkpoints import Checkpoint, Checkpoints
 from lockside.state.streams import Streams
 from tests.fakes.clock import FakeClock, FakeStop

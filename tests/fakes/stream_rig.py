@@ -13,7 +13,7 @@ import boto3
 from botocore.config import Config
 
 from lockside.emulators.emulator import Emulator
-from lockside.engines.embedded.tables import Tables
+from lockside.engines.tables import Tables
 from tests.fakes.processor import Recorder
 from tests.fakes.rig import Rig
 from tests.fakes.state_table import access

@@ -23,9 +23,9 @@ from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.pace import BackOff, Idle
 from lockside.engines.embedded.plan import Settings
 from lockside.engines.embedded.services import Services
-from lockside.engines.embedded.tables import FollowedTables
 from lockside.engines.processor import Neighbours
 from lockside.engines.stream import StreamPlan
+from lockside.engines.tables import FollowedTables
 from lockside.errors import FencedError, StoppedError
 from lockside.reactions.rows import BatchRowReader
 from lockside.state.live_index import NONCE_BYTES, LiveTable

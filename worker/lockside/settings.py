@@ -111,10 +111,32 @@ class KeysSettings(Section):
     file: Path = Path("lockside.keys.json")
 
 
+Milliseconds = Annotated[int, Field(ge=100, le=600_000)]
+
+
+class KclSettings(Section):
+    """How a fleet shares its shards out. What is not set is the profile's (engines/kcl/knobs.py)."""
+
+    profile: Literal["default", "conservative"] = "default"
+    failover_ms: Milliseconds | None = None
+    lease_assignment_ms: Milliseconds | None = None
+    shard_sync_ms: Milliseconds | None = None
+    parent_poll_ms: Milliseconds | None = None
+    dispatch_ms: Milliseconds | None = None
+    leader_lease_ms: Milliseconds | None = None
+    leader_heartbeat_ms: Milliseconds | None = None
+    worker_report_ms: Milliseconds | None = None
+    idle_ms: Milliseconds | None = None
+    worker_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/-]{0,128}$")] = ""
+    java_home: str = ""
+    java_heap_mb: int = Field(default=512, ge=64, le=65_536)
+
+
 class EngineSettings(Section):
     """Where changes come from, and at what pace."""
 
-    kind: Literal["embedded"] = "embedded"
+    kind: Literal["embedded", "kcl"] = "embedded"
+    kcl: KclSettings = KclSettings()
     start: StartMode = "TRIM_HORIZON"
     idle_min_ms: int = Field(default=200, ge=1, le=60_000)
     idle_max_ms: int = Field(default=1_000, ge=1, le=60_000)

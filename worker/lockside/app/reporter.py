@@ -5,7 +5,7 @@ a worker that cannot tell how it does still does its work.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -73,8 +73,14 @@ class Escalation:
 class StatusRows:
     """Keeps the rows of one application like its shards: a bounded part of them in each round, the oldest first."""
 
-    def __init__(self, table: StatusTable, seconds: float) -> None:
-        """Nothing was written yet; a round comes every so many seconds."""
+    def __init__(
+        self, table: StatusTable, seconds: float, fleet_ended: Callable[[], Collection[ShardRef]] | None = None
+    ) -> None:
+        """Nothing was written yet; a round comes every so many seconds.
+
+        In a fleet the rows of others are theirs: `fleet_ended` tells the shards whose rows are ours to remove.
+        """
+        self._fleet_ended = fleet_ended
         self._table = table
         self._round_ms = round(seconds * 1000)
         self._there: dict[ShardRef, int] | None = None
@@ -86,10 +92,12 @@ class StatusRows:
         What an earlier owner left stays until its shards have had time to be found; the last round removes nothing.
         """
         if self._there is None:
-            self._there = {row.shard: 0 for row in self._table.read()}
+            self._there = {} if self._fleet_ended is not None else {row.shard: 0 for row in self._table.read()}
         there, now = self._there, {status.shard for status in statuses}
         settled = self._rounds * self._round_ms >= LEFT_OVER_MS
         ended = [shard for shard, written in there.items() if shard not in now and (written or settled)]
+        if self._fleet_ended is not None:
+            there, ended = self._in_fleet(there, ended)
         gone = [] if last else ended[:ROWS_MAX]
         again_ms = self._round_ms * max(1, -(-len(statuses) // ROWS_MAX))
         waiting = sorted(statuses, key=lambda status: there.get(status.shard, 0))
@@ -99,6 +107,14 @@ class StatusRows:
         there.update((status.shard, self._rounds) for status in chosen)
         for shard in gone:
             del there[shard]
+
+    def _in_fleet(
+        self, there: dict[ShardRef, int], left: Sequence[ShardRef]
+    ) -> tuple[dict[ShardRef, int], list[ShardRef]]:
+        """Of rows that are left behind, keep hands off those whose shards went to another worker."""
+        ended = set(self._fleet_ended()) if self._fleet_ended is not None else set()
+        self._there = {shard: written for shard, written in there.items() if shard not in left or shard in ended}
+        return self._there, [shard for shard in left if shard in ended]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,16 @@
 import os
 import random
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 from ulid import ULID
 
 from lockside import __version__
-from lockside.app import sources
+from lockside.app import fleet, sources
 from lockside.app.owner import Owner, ownership_of
 from lockside.app.reporter import Facts, Reporter, StatusRows
 from lockside.app.sources import Stream
@@ -34,15 +34,18 @@ from lockside.core.ownership import Term
 from lockside.core.ports import Announce, Clock, Processor
 from lockside.core.recipe import recipe_digest, recipe_json
 from lockside.core.status import ShardView
-from lockside.engines.consumer import CheckpointPolicy
+from lockside.engines.consumer import CheckpointPolicy, Keeping
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.pace import Idle
 from lockside.engines.embedded.plan import Settings as Pace
 from lockside.engines.embedded.services import Services
-from lockside.engines.embedded.tables import FollowedTables
+from lockside.engines.kcl.engine import KclEngine
+from lockside.engines.kcl.services import Services as KclServices
+from lockside.engines.kcl.worker_id import worker_id
 from lockside.engines.processor import Neighbours, ShardProcessor
 from lockside.engines.stream import StreamPlan
-from lockside.errors import FencedError, SetupError, StoppedError, UsageError
+from lockside.engines.tables import FollowedTables
+from lockside.errors import FencedError, LocksideError, SetupError, StoppedError, UsageError
 from lockside.ops import garbage, logs
 from lockside.ops.clock import EndpointClock, SystemClock
 from lockside.ops.health import HealthServer, Pages
@@ -75,6 +78,30 @@ UNREADY_SECONDS: Final = 300.0
 """A change unwritten, or a shard not read, for so long makes the worker unready; the stream forgets after 24 hours."""
 
 
+class Engine(Protocol):
+    """What the worker asks of either engine."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Read until told to stop."""
+        ...
+
+    def run_once(self, stop: threading.Event, drained: Callable[[], None]) -> None:
+        """Read what is there, and return."""
+        ...
+
+    def halted(self) -> Mapping[ShardRef, LocksideError]:
+        """Return the shards that were halted, and why."""
+        ...
+
+    def unread(self, failing_seconds_max: float) -> list[str]:
+        """Say what is not read."""
+        ...
+
+    def ended(self) -> Collection[ShardRef]:
+        """Return the shards that this worker read to their end."""
+        ...
+
+
 def quiet(_events: Sequence[Mapping[str, Any]]) -> None:
     """Tell nobody of written events."""
 
@@ -92,8 +119,9 @@ class Worker:
         stop: threading.Event,
         clock: Clock,
         announce: Announce = quiet,
+        worker_id: str = "",
     ) -> None:
-        """Join the parts; nothing is called and no thread started yet."""
+        """Join the parts; nothing is called and no thread started yet. `worker_id` is this worker's in a fleet."""
         self.meter = PrometheusMeter()
         self._settings = settings
         self._keys = keys
@@ -149,13 +177,20 @@ class Worker:
             announce,
             rearmed=self._timer.rearmed,
         )
-        self._engine: EmbeddedEngine | None = None
+        self._engine: Engine | None = None
+        self._worker_id = worker_id
         ownership = ownership_of(settings, clients.prompt, clock, self._run_id, self._highest_epoch)
         self._owner = Owner(ownership, clock, self._heartbeats, self.meter, self._failed)
 
     @classmethod
     def connected(
-        cls, settings: Settings, *, stop: threading.Event, clock: Clock | None = None, announce: Announce = quiet
+        cls,
+        settings: Settings,
+        *,
+        stop: threading.Event,
+        clock: Clock | None = None,
+        announce: Announce = quiet,
+        worker_id: str = "",
     ) -> "Worker":
         """Connect and find the tables.
 
@@ -166,14 +201,19 @@ class Worker:
         for section, table in (("audit", settings.audit.table), ("state", settings.state.table)):
             sources.describe_own(clients.dynamodb, table, f"{section}.table")
         streams = sources.resolve(clients.dynamodb, settings, keys)
-        return cls(settings, clients, keys, streams, stop=stop, clock=clock or SystemClock(), announce=announce)
+        timing: Any = {"stop": stop, "clock": clock or SystemClock()}
+        return cls(settings, clients, keys, streams, **timing, announce=announce, worker_id=worker_id)
 
     def run(self, *, once: bool = False) -> None:
         """Stand by until the application is ours; then consume until stopped, or with `once` until all is drained.
 
-        Raises what stopped the worker.
+        A fleet has no owner: there KCL's leases say what is whose. Raises what stopped the worker.
         """
         self._tell_start()
+        if self._in_fleet:
+            term = fleet.term_of(self._settings, self._clients, self._clock, self._highest_epoch)
+            self._run(term, once=once)
+            return
         try:
             term = self._owner.acquire(self._stop, once=once)
         except StoppedError:
@@ -222,9 +262,9 @@ class Worker:
 
     def ready(self) -> list[str]:
         """Say why the worker does not do its whole job; nothing if it does."""
-        reasons = self._owner.unready()
+        reasons = [] if self._in_fleet else self._owner.unready()
         if self._engine is None:
-            return reasons
+            return reasons or ["starting"]
         reasons += self._engine.unread(UNREADY_SECONDS)
         for processor in list(self._processors.values()):
             seconds = self._unwritten_seconds(processor)
@@ -254,12 +294,20 @@ class Worker:
         known = {stream.arn for arn in self._streams for stream in self._tables.known(arn)}
         return max((checkpoints.highest_epoch(arn) for arn in {*self._streams, *known}), default=0)
 
-    def _make_engine(self, term: Term) -> EmbeddedEngine:
+    @property
+    def _in_fleet(self) -> bool:
+        return self._settings.engine.kind == "kcl"
+
+    def _make_engine(self, term: Term) -> "Engine":
         """Join the engine, once there is a term that its checkpoints can be conditional on."""
         clients, settings = self._clients, self._settings
+        checkpoints = Checkpoints(clients.dynamodb, settings.state.table, self._retrier, self._clock, term)
+        plans = [plan_of(stream) for stream in self._streams.values()]
+        if self._in_fleet:
+            return self._make_fleet_engine(plans, checkpoints)
         services = Services(
             streams=clients.streams,
-            checkpoints=Checkpoints(clients.dynamodb, settings.state.table, self._retrier, self._clock, term),
+            checkpoints=checkpoints,
             clock=self._clock,
             meter=self.meter,
             jitter=random.random,
@@ -268,13 +316,34 @@ class Worker:
             tables=self._tables,
             heard=self._deadline_clock.heard,
         )
-        return EmbeddedEngine([plan_of(stream) for stream in self._streams.values()], self._processor, services)
+        return EmbeddedEngine(plans, self._processor, services)
 
-    def _make_reporter(self, engine: EmbeddedEngine, term: Term) -> Reporter:
+    def _make_fleet_engine(self, plans: Sequence[StreamPlan], checkpoints: Checkpoints) -> KclEngine:
+        clients, settings = self._clients, self._settings
+        pace = pace_of(settings)
+        services = KclServices(
+            member=fleet.member_of(settings, self._worker_id),
+            streams=clients.streams,
+            dynamodb=clients.dynamodb,
+            retrier=self._retrier,
+            stop=self._stop,
+            keeping=Keeping(checkpoints, self._clock, self.meter, pace.checkpoint, pace.page_records, pace.tip_pages),
+            processors=self._processor,
+            failed=self._failed,
+            tables=self._tables,
+        )
+        machine = fleet.machine_of(settings.engine.kcl)
+        return KclEngine(plans, machine, services, self._heartbeats, pace.shutdown_seconds)
+
+    def _make_reporter(self, engine: "Engine", term: Term) -> Reporter:
         settings, seconds = self._settings, self._settings.ops.status_seconds
-        rows = StatusRows(StatusTable(self._clients.prompt, settings.state.table, settings.application), seconds)
+        rows = StatusRows(
+            StatusTable(self._clients.prompt, settings.state.table, settings.application),
+            seconds,
+            fleet_ended=engine.ended if self._in_fleet else None,
+        )
         streams = {stream.table: stream for stream in self._streams.values()}
-        facts = Facts(streams, self._run_id, term.epoch, engine.halted, self._trail.in_force)
+        facts = Facts(streams, self._worker_id or self._run_id, term.epoch, engine.halted, self._trail.in_force)
         return Reporter(rows, facts, self._views, self._clock, seconds)
 
     def _views(self) -> Mapping[ShardRef, ShardView]:
@@ -334,8 +403,17 @@ def run(settings: Settings, *, once: bool = False) -> int:
     logs.configure(settings.ops.log_level, settings.ops.log_format)
     stop = threading.Event()
     with ExitStack() as stack:
+        member = ""
+        if settings.engine.kind == "kcl":
+            if once:
+                raise SetupError(
+                    '--once: needs engine.kind = "embedded"; in a fleet no worker can tell that nothing is left to read'
+                )
+            # Before the handlers: Java sets its own as it starts.
+            fleet.machine_of(settings.engine.kcl).start()
+            member = stack.enter_context(worker_id(settings.application, settings.engine.kcl.worker_id))
         stack.enter_context(Shutdown(stop, settings.ops.shutdown_seconds).handlers())
-        worker = Worker.connected(settings, stop=stop)
+        worker = Worker.connected(settings, stop=stop, worker_id=member)
         stack.callback(worker.close)
         garbage.calm()
         if settings.ops.listen:

@@ -1,6 +1,10 @@
 """`lockside run`."""
 
+import logging
+import os
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -13,6 +17,9 @@ from lockside.cli.options import config_option, read_settings
     "worker, nothing skipped; 130 or 143 ended at once, by a second signal or because ops.shutdown_seconds were over."
 )
 @config_option
+@click.option(
+    "--engine", type=click.Choice(["embedded", "kcl"]), help="One process, or a fleet of them; overrides engine.kind."
+)
 @click.option("--once", is_flag=True, help="Write what the streams hold now, save the progress, and end.")
 @click.option("--listen", metavar="HOST:PORT", help="Serve /livez, /readyz and /metrics there; overrides ops.listen.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Overrides ops.log_level.")
@@ -22,6 +29,7 @@ def run(  # noqa: PLR0913 - one argument for each flag
     ctx: click.Context,
     *,
     config: Path | None,
+    engine: str | None,
     once: bool,
     listen: str | None,
     log_level: str | None,
@@ -29,15 +37,34 @@ def run(  # noqa: PLR0913 - one argument for each flag
 ) -> None:
     """Watch the tables of the settings' sources and write the audit trail, until stopped.
 
-    While another worker owns the application, this one stands by.
+    While another worker owns the application, this one stands by. With --engine kcl all workers of the application
+    share the shards out, on as many machines as it is started on.
 
     The first Ctrl-C or SIGTERM finishes the batch and saves the progress, the second ends at once.
 
     \b
     lockside run --config lockside.toml
     lockside run --once        for a cron job or a one-off catch-up
+    lockside run --engine kcl  as one of a fleet; `lockside kcl jars` fetches what it needs, once
     """  # noqa: D301 - \b is click's mark for text to leave as it is
-    settings = read_settings(config, {"ops.listen": listen, "ops.log_level": log_level, "ops.log_format": log_format})
+    flags = {
+        "engine.kind": engine,
+        "ops.listen": listen,
+        "ops.log_level": log_level,
+        "ops.log_format": log_format,
+    }
+    settings = read_settings(config, flags)
     from lockside.app.worker import run as run_worker
 
-    ctx.exit(run_worker(settings, once=once))
+    code = run_worker(settings, once=once)
+    if settings.engine.kind == "kcl":
+        _leave(code)
+    ctx.exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process now: Java's pools have threads that never end, and Python's own way out would wait for them."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -17,6 +17,8 @@ Counter = Literal[
     "verifications",  # verification reads, by verdict
     "checkpoints",  # checkpoints written
     "gaps",  # losses of the stream recorded, by table
+    "leases_taken",  # shards that KCL leased to this worker, by table
+    "leases_lost",  # leases that went to another worker while this one held them, by table
 ]
 Gauge = Literal[
     "lag_seconds",  # now minus the newest consumed record's creation time, by table and shard
@@ -24,6 +26,7 @@ Gauge = Literal[
     "live_deadlines",  # deadlines armed
     "shards_open",  # shards being read
     "owner",  # 1 while this worker owns the application, 0 while it stands by or was taken over
+    "leases_held",  # shards that KCL has leased to this worker, by table
     "undecodable_kept",  # undecodable changes kept for redrive, by table and shard
 ]
 Timing = Literal[

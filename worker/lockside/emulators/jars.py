@@ -5,9 +5,11 @@ folder of its own, checked there, and moved into the cache in one step, so that 
 is ever seen. Every jar is hashed at every start: 50 MB cost about a tenth of a second.
 """
 
+import errno
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -103,27 +105,71 @@ def from_central(jar: Jar, folder: Path) -> Path:
     return context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
 
 
-def provide(
-    jars: Sequence[Jar], *, cache: Path | None = None, fetch: Fetch = from_central, progress: Progress = silent
+def from_folder(source: Path) -> Fetch:
+    """Return what takes jars from a folder: a Maven cache's copy, or all jars side by side."""
+
+    def fetch(jar: Jar, folder: Path) -> Path:
+        found = next((file for file in (source / jar.place, source / jar.place.name) if file.is_file()), None)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, "no such jar", str(source / jar.place.name))
+        return Path(shutil.copy(found, folder))
+
+    return fetch
+
+
+def missing(jars: Sequence[Jar], cache: Path | None = None) -> tuple[Jar, ...]:
+    """Return the jars that the cache lacks, or has with other bytes."""
+    root = maven_cache() if cache is None else cache
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="jars") as pool:
+        present = list(pool.map(lambda jar: _fits(jar, root / jar.place), jars))
+    return tuple(jar for jar, fits in zip(jars, present, strict=True) if not fits)
+
+
+def places(jars: Sequence[Jar], cache: Path | None = None) -> tuple[Path, ...]:
+    """Return where the cache keeps the jars, in order."""
+    root = maven_cache() if cache is None else cache
+    return tuple(root / jar.place for jar in jars)
+
+
+def provide(  # noqa: PLR0913 - each but the first has a default
+    jars: Sequence[Jar],
+    *,
+    cache: Path | None = None,
+    fetch: Fetch = from_central,
+    progress: Progress = silent,
+    source: str = "Maven Central",
+    way_out: str = "or use the backend 'moto', which needs no jars",
 ) -> tuple[Path, ...]:
     """Return the files of all jars, in order, each with the bytes its lock names; fetches what the cache lacks.
+
+    `source` and `way_out` are for people: where the jars come from, and what else there is to do.
 
     Raises:
         SetupError: a jar is not to be had, has other bytes, or the cache cannot be written.
     """
     root = maven_cache() if cache is None else cache
+    wanted = missing(jars, root)
+    place = _Place(root, fetch, source, way_out)
     with ThreadPoolExecutor(THREADS, thread_name_prefix="jars") as pool:
-        present = list(pool.map(lambda jar: _fits(jar, root / jar.place), jars))
-        missing = [jar for jar, fits in zip(jars, present, strict=True) if not fits]
-        waiting = {pool.submit(_obtain, jar, root, fetch): jar for jar in missing}
+        waiting = {pool.submit(_obtain, jar, place): jar for jar in wanted}
         try:
             for count, future in enumerate(as_completed(waiting), start=1):
                 future.result()
-                progress(Fetched(waiting[future], count, len(missing)))
+                progress(Fetched(waiting[future], count, len(wanted)))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return tuple(root / jar.place for jar in jars)
+    return places(jars, root)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where jars go, where they come from, and how that is told."""
+
+    root: Path
+    fetch: Fetch
+    source: str
+    way_out: str
 
 
 def _fits(jar: Jar, file: Path) -> bool:
@@ -140,14 +186,15 @@ def _fits(jar: Jar, file: Path) -> bool:
         ) from error
 
 
-def _obtain(jar: Jar, root: Path, fetch: Fetch) -> None:
+def _obtain(jar: Jar, place: _Place) -> None:
+    root = place.root
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=".lockside-") as scratch:
-            file = _fetched(jar, root, Path(scratch), fetch)
-            place = root / jar.place
-            place.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(place)
+            file = _fetched(jar, place, Path(scratch))
+            target = root / jar.place
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
     except OSError as error:
         raise SetupError(
             f"{jar.coordinate}: the Maven cache {root} cannot be written ({error.strerror});"
@@ -155,14 +202,14 @@ def _obtain(jar: Jar, root: Path, fetch: Fetch) -> None:
         ) from error
 
 
-def _fetched(jar: Jar, root: Path, scratch: Path, fetch: Fetch) -> Path:
+def _fetched(jar: Jar, place: _Place, scratch: Path) -> Path:
     """Fetch and check. The scratch folder goes with its contents, so refused bytes are deleted."""
     failure: Exception | None = None
     for attempt in range(FETCH_ATTEMPTS):
         folder = scratch / str(attempt)
         folder.mkdir()
         try:
-            file = fetch(jar, folder)
+            file = place.fetch(jar, folder)
         except (OSError, RuntimeError) as error:
             failure = error
             continue
@@ -171,9 +218,9 @@ def _fetched(jar: Jar, root: Path, scratch: Path, fetch: Fetch) -> Path:
         raise SetupError(
             f"{jar.coordinate}: what was fetched is not what the lock names"
             f" ({file.stat().st_size} bytes for {jar.size_bytes}, or another SHA-256); it was refused and deleted."
-            " Find out what stands between this machine and Maven Central before you try again"
+            f" Find out what stands between this machine and {place.source} before you try again"
         )
     raise SetupError(
-        f"{jar.coordinate}: cannot be fetched from Maven Central ({type(failure).__name__}); connect this machine,"
-        f" or put the jar at {root / jar.place}, or use the backend 'moto', which needs no jars"
+        f"{jar.coordinate}: cannot be fetched from {place.source} ({type(failure).__name__}); connect this machine,"
+        f" or put the jar at {place.root / jar.place}, {place.way_out}"
     ) from failure

@@ -36,6 +36,8 @@ COUNTERS: Final[Mapping[Counter, Described]] = {
     "verifications": Described("Consistent reads made to prove a lapse.", ("verdict",)),
     "checkpoints": Described("Checkpoints written."),
     "gaps": Described("Losses of the stream that were recorded as stream.gap.", ("table",)),
+    "leases_taken": Described("Shards that KCL leased to this worker: at its start, a failover, a roll.", ("table",)),
+    "leases_lost": Described("Leases that went to another worker while this one held them.", ("table",)),
 }
 GAUGES: Final[Mapping[Gauge, Described]] = {
     "lag_seconds": Described("Now minus the creation time of the newest consumed record.", ("table", "shard")),
@@ -45,6 +47,7 @@ GAUGES: Final[Mapping[Gauge, Described]] = {
     "live_deadlines": Described("Deadlines armed."),
     "shards_open": Described("Shards being read."),
     "owner": Described("1 while this worker owns its application, 0 while it stands by or was taken over."),
+    "leases_held": Described("Shards that KCL has leased to this worker.", ("table",)),
     "undecodable_kept": Described(
         "Undecodable changes kept for redrive; the shard halts at engine.undecodable_max.", ("table", "shard")
     ),

@@ -7,7 +7,7 @@ while the others go on; when nothing else is left, or on shutdown, its error is 
 stops the engine and is raised, and no checkpoint passes what it befell.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 import structlog
@@ -55,6 +55,10 @@ class EmbeddedEngine:
     def unread(self, failing_seconds_max: float) -> list[str]:
         """Say what is not read: streams not listed yet, off or gone, shards halted or failing for longer than that."""
         return [reason for table in self._tables for reason in table.unread(failing_seconds_max)]
+
+    def ended(self) -> Collection[ShardRef]:
+        """Return none in particular: one worker reads all shards, and what it does not tell of has ended."""
+        return ()
 
     def run(self, stop: Stop) -> None:
         """Read until `stop` is set, or until no table will ever have more.

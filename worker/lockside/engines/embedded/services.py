@@ -8,7 +8,7 @@ from lockside.core.ports import Clock, Loops, NoLoops
 from lockside.core.telemetry import Meter
 from lockside.engines.embedded.pace import Jitter
 from lockside.engines.embedded.plan import Settings
-from lockside.engines.embedded.tables import NoTables, Tables
+from lockside.engines.tables import NoTables, Tables
 from lockside.state.checkpoints import Checkpoints
 
 if TYPE_CHECKING:

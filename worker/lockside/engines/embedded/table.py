@@ -17,9 +17,9 @@ from lockside.engines.discovery import Discovery
 from lockside.engines.embedded.asking import CALL_ERRORS, Asking
 from lockside.engines.embedded.reader import ShardReader
 from lockside.engines.embedded.services import Services
-from lockside.engines.embedded.tables import VIEW_TYPE, TableNow
 from lockside.engines.embedded.watch import StreamWatch
 from lockside.engines.stream import StreamPlan
+from lockside.engines.tables import VIEW_TYPE, TableNow
 from lockside.errors import LocksideError, SetupError
 from lockside.state.streams import KnownStream
 

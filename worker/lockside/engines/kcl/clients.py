@@ -13,6 +13,7 @@ from lockside.engines.kcl.java import class_of, typed
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodbstreams import DynamoDBStreamsClient
 
 SDK: Final = "software.amazon.awssdk."
 LOCAL_REGION: Final = ":ddblocal:"
@@ -49,22 +50,24 @@ AwsCredentials = Callable[[], tuple[str, str, str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How AWS is reached. `endpoint_url` is None for AWS itself."""
+    """How AWS is reached: just as boto3's clients reach it."""
 
     region: str
-    endpoint_url: str | None
+    tables_url: str
+    streams_url: str
     credentials: AwsCredentials
 
     @classmethod
-    def of(cls, client: "DynamoDBClient", endpoint_url: str) -> "Access":
-        """Reach AWS as a boto3 client does."""
-        signer: Any = client
+    def of(cls, dynamodb: "DynamoDBClient", streams: "DynamoDBStreamsClient") -> "Access":
+        """Reach AWS as these clients do: region, endpoints, and credentials with their refreshing."""
+        signer: Any = dynamodb
 
         def credentials() -> tuple[str, str, str | None]:
-            frozen = signer._request_signer._credentials.get_frozen_credentials()  # noqa: SLF001 - botocore tells it nowhere else
+            # No public way leads to what a client signs with.
+            frozen = signer._request_signer._credentials.get_frozen_credentials()  # noqa: SLF001
             return frozen.access_key, frozen.secret_key, frozen.token
 
-        return cls(client.meta.region_name, endpoint_url or None, credentials)
+        return cls(dynamodb.meta.region_name, dynamodb.meta.endpoint_url, streams.meta.endpoint_url, credentials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +85,19 @@ def connect(access: Access, stream_arn: str) -> JavaClients:
     region = class_of(SDK + "regions.Region").of(access.region)
     credentials = _credentials(access.credentials)
 
-    def built(builder: Any) -> Any:
+    def built(builder: Any, url: str = "") -> Any:
         builder = builder.region(region).credentialsProvider(credentials)
-        if access.endpoint_url is not None:
-            builder = builder.endpointOverride(class_of("java.net.URI").create(access.endpoint_url))
-        return builder.build()
+        return (builder.endpointOverride(class_of("java.net.URI").create(url)) if url else builder).build()
 
     streams_builder = class_of(SDK + "services.dynamodb.streams.DynamoDbStreamsClient").builder()
     if is_local(stream_arn):
         streams_builder = streams_builder.overrideConfiguration(_local_arns())
-    streams = built(streams_builder)
+    streams = built(streams_builder, access.streams_url)
     adapter = class_of("com.amazonaws.services.dynamodbv2.streamsadapter.AmazonDynamoDBStreamsAdapterClient")
     return JavaClients(
         streams,
         adapter(streams, region),
-        built(class_of(SDK + "services.dynamodb.DynamoDbAsyncClient").builder()),
+        built(class_of(SDK + "services.dynamodb.DynamoDbAsyncClient").builder(), access.tables_url),
         built(class_of(SDK + "services.cloudwatch.CloudWatchAsyncClient").builder()),
     )
 

@@ -26,6 +26,8 @@ UNSAFE: Final = "--sun-misc-unsafe-memory-access=allow"
 """Netty's buffers; older Javas do not know the flag, and would not start."""
 
 _STARTING: Final = threading.Lock()
+_started_with: list[str] = []
+"""The class path of this process's JVM, once it runs."""
 
 
 def start(class_path: Sequence[Path], java_home: Path | None = None, heap_mb: int = HEAP_MB) -> None:
@@ -37,7 +39,7 @@ def start(class_path: Sequence[Path], java_home: Path | None = None, heap_mb: in
     with _STARTING:
         wanted = os.pathsep.join(str(jar) for jar in class_path)
         if bridge.isJVMStarted():
-            if str(bridge.java.lang.System.getProperty("java.class.path")) != wanted:
+            if _started_with != [wanted]:
                 raise SetupError("the Java machine of this process runs with other jars; start a process of its own")
             return
         home = java_home or _wheel_home()
@@ -50,10 +52,11 @@ def start(class_path: Sequence[Path], java_home: Path | None = None, heap_mb: in
                 f"Java at {home} does not start ({type(error).__name__}); set engine.kcl.java_home to a Java 17 or "
                 'newer, or to "" for the one that `pip install "lockside[kcl]"` brings'
             ) from error
-        # Its pools have threads that never end: the process ends without waiting for them.
+        # Its pools have threads that never end: whoever ends the process does not wait for them.
         import jpype.config  # noqa: PLC0415 - an optional package
 
         jpype.config.destroy_jvm = False
+        _started_with.append(wanted)
 
 
 def class_of(name: str) -> Any:

@@ -27,6 +27,7 @@ class Knobs:
     dispatch_ms: int
     leader_lease_ms: int
     leader_heartbeat_ms: int
+    worker_report_ms: int
     idle_ms: int
 
 
@@ -39,6 +40,7 @@ PROFILES: Final[dict[Profile, Knobs]] = {
         dispatch_ms=200,
         leader_lease_ms=4_000,
         leader_heartbeat_ms=1_000,
+        worker_report_ms=2_000,
         idle_ms=500,
     ),
     "conservative": Knobs(
@@ -49,6 +51,7 @@ PROFILES: Final[dict[Profile, Knobs]] = {
         dispatch_ms=1_000,
         leader_lease_ms=120_000,
         leader_heartbeat_ms=30_000,
+        worker_report_ms=30_000,
         idle_ms=1_000,
     ),
 }

@@ -14,6 +14,9 @@ KCL: Final = "software.amazon.kinesis."
 ADAPTER: Final = "com.amazonaws.services.dynamodbv2.streamsadapter."
 PAGE_RECORDS_MAX: Final = 1_000
 
+WORKER_REPORTS_KEPT: Final = 10
+"""A worker that missed so many reports is gone: its row is removed, so that no shard is given to it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -96,6 +99,14 @@ def _leases(config: Any, knobs: Knobs) -> Any:
     config.failoverTimeMillis(knobs.failover_ms)
     config.shardSyncIntervalMillis(knobs.shard_sync_ms)
     config.leaseAssignmentIntervalMillis(boxed(knobs.lease_assignment_ms))
+    config.dynamoDbLockBasedLeaderLeaseDurationInMillis(knobs.leader_lease_ms)
+    config.dynamoDbLockBasedLeaderHeartbeatPeriodInMillis(knobs.leader_heartbeat_ms)
+    workers = config.workerUtilizationAwareAssignmentConfig()
+    # Without it each worker asks EC2's metadata address, with time-outs of seconds where there is none.
+    workers.disableWorkerMetrics(True)  # noqa: FBT003 - Java's own
+    workers.workerMetricsReporterFreqInMillis(knobs.worker_report_ms)
+    seconds = max(1, WORKER_REPORTS_KEPT * knobs.worker_report_ms // 1000)
+    workers.staleWorkerMetricsEntryCleanupDuration(class_of("java.time.Duration").ofSeconds(seconds))
     return config
 
 

@@ -1,0 +1,127 @@
+"""One stream being read: its scheduler, and the shards that KCL has leased to this worker."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import structlog
+from botocore.exceptions import ClientError
+
+from lockside.aws.retrying import verdict
+from lockside.core import telemetry
+from lockside.core.change import ShardRef
+from lockside.core.failures import Verdict
+from lockside.engines.discovery import Discovery
+from lockside.engines.kcl.clients import Access, connect
+from lockside.engines.kcl.leases import LeaseTable, lease_table
+from lockside.engines.kcl.memory import StreamMemory
+from lockside.engines.kcl.provision import make_tables
+from lockside.engines.kcl.proxies import factory, listener
+from lockside.engines.kcl.scheduler import Order, Scheduler
+from lockside.engines.kcl.services import Services
+from lockside.engines.kcl.shard import KclShard
+from lockside.engines.stream import StreamPlan
+from lockside.errors import NotFoundOutError
+
+LOG = structlog.get_logger(__name__)
+
+PAGES_MAX: Final = 1_000
+"""Pages of one listing: a hundred thousand shards."""
+
+
+class StreamRun:
+    """Reads one stream."""
+
+    def __init__(self, plan: StreamPlan, services: Services) -> None:
+        """Prepare to read; nothing is called yet."""
+        self.plan = plan
+        self.leases = LeaseTable(services.dynamodb, lease_table(services.member.application, plan.stream_arn))
+        self._services = services
+        self._memory = StreamMemory(plan, services.keeping.checkpoints, self.leases)
+        self._shards: dict[str, KclShard] = {}
+        self._scheduler: Scheduler | None = None
+        self._gave_up: str | None = None
+        self._stopping = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether its scheduler works."""
+        return self._scheduler is not None and self._scheduler.alive
+
+    def start(self) -> None:
+        """Start its scheduler, in Java's own threads."""
+        services, member = self._services, self._services.member
+        make_tables(services.dynamodb, self.leases.name, services.retrier)
+        services.retrier.call("workers", lambda: self.leases.forget_worker(member.worker_id))
+        order = Order(self.plan.stream_arn, self.leases.name, member.worker_id, member.knobs, member.page_records)
+        clients = connect(Access.of(services.dynamodb, services.streams), self.plan.stream_arn)
+        make = factory(self._shard, services.failed)
+        self._scheduler = Scheduler(order, clients, make, listener(self.plan.table, self._give_up))
+        self._scheduler.start()
+
+    def check(self) -> None:
+        """See that its scheduler still works. Raises NotFoundOutError where it has ended by itself."""
+        held = self._held()
+        self._services.keeping.meter.gauge("leases_held", float(len(held)), table=self.plan.table)
+        if self._stopping or self.alive:
+            return
+        raise NotFoundOutError(
+            f"table {self.plan.table}: KCL gave up ({self._gave_up or 'no reason given'}); its lease tables "
+            f"{self.leases.name}* or the stream could not be used; see its warnings in the log, and `lockside check`"
+        )
+
+    def unread(self, failing_seconds_max: float) -> Iterator[str]:
+        """Say which leased shards nothing comes of."""
+        if not self.alive:
+            yield f"table {self.plan.table}: its scheduler does not run"
+        for shard in self._held():
+            seconds = shard.uncalled_seconds
+            if seconds > failing_seconds_max:
+                yield f"table {self.plan.table}, shard {shard.shard.shard_id}: cannot be read for {seconds:.0f} s"
+
+    def is_drained(self) -> bool:
+        """Whether every shard that the stream lists was read to its end; also where the stream is gone."""
+        finished = {lease.shard_id for lease in self.leases.leases() if lease.finished}
+        discovery, cursor = Discovery(self._services.streams), None
+        for _ in range(PAGES_MAX):
+            try:
+                page = discovery.page(self.plan.stream_arn, cursor)
+            except ClientError as error:
+                if verdict(error) is Verdict.NOT_FOUND:
+                    return not self._held()
+                raise
+            if page.grows or not all(shard.closed and shard.shard_id in finished for shard in page.shards):
+                return False
+            if page.cursor is None or page.cursor == cursor:
+                return True
+            cursor = page.cursor
+        return False
+
+    def forget_old(self) -> None:
+        """Let go of what is remembered of shards that ended long ago."""
+        self._memory.forget_old(self._services.keeping.clock.now().wall_ms)
+        self._shards = {name: shard for name, shard in self._shards.items() if not shard.over}
+
+    def ask_to_stop(self) -> None:
+        """Ask its scheduler to hand the shards back in good order."""
+        self._stopping = True
+        if self._scheduler is not None:
+            self._scheduler.ask_to_stop()
+
+    def close(self) -> None:
+        """End it as it is."""
+        if self._scheduler is not None:
+            if self._scheduler.alive:
+                self._scheduler.stop_at_once()
+            self._scheduler.close()
+
+    def _held(self) -> list[KclShard]:
+        return [shard for shard in list(self._shards.values()) if not shard.over]
+
+    def _shard(self, shard_id: str) -> KclShard:
+        shard = KclShard(self.plan, ShardRef(self.plan.stream_arn, shard_id), self._memory, self._services)
+        self._shards[shard_id] = shard
+        return shard
+
+    def _give_up(self, error: str) -> None:
+        self._gave_up = error
+        LOG.error("kcl_gave_up", **{telemetry.TABLE: self.plan.table, telemetry.ERROR: error})
