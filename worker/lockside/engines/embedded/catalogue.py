@@ -61,7 +61,7 @@ class Catalogue:
         return self._absent.get(shard_id, 0)
 
     def ends_with(self, shard_id: str) -> bool:
-        """Whether nothing listed is known to come of a shard: it is not listed any more itself, or no child of it is."""
+        """Whether nothing listed is known to come of a shard: it is not listed itself any more, or no child is."""
         gone = shard_id not in self.shards or self.absences(shard_id) > 0
         return gone or not has_child(shard_id, self.shards.values())
 
