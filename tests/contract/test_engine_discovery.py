@@ -310,3 +310,23 @@ def test_a_table_that_is_not_answered_does_not_hold_another_up(rig: Rig) -> None
     EmbeddedEngine(plans, rig.recorder, services).run_once(stop)
     assert rig.recorder.consumed() == numbers
     assert spelled("side") in str(rig.streams.calls)
+
+
+class Circle:
+    """A service whose listing of streams goes round: two cursors, in turn."""
+
+    def __init__(self) -> None:
+        """Count."""
+        self.calls = 0
+
+    def list_streams(self, **_request: Any) -> dict[str, Any]:
+        """Answer with a stream and the other cursor."""
+        self.calls += 1
+        return {"Streams": [{"StreamArn": f"arn-{self.calls % 2}"}], "LastEvaluatedStreamArn": f"c{self.calls % 2}"}
+
+
+def test_a_listing_of_streams_that_runs_in_a_circle_ends() -> None:
+    """With what it showed."""
+    service: Any = Circle()
+    assert Discovery(service).streams("locks") == ("arn-0", "arn-1")
+    assert service.calls < 5

@@ -273,3 +273,13 @@ def test_what_is_not_read_is_told(rig: Rig) -> None:
     with pytest.raises(SetupError):
         (engine := rig.engine()).run_once(FakeStop(rig.clock))
     assert engine.unread(20) == ["table locks: its stream is gone"]
+
+
+def test_a_page_that_begins_before_the_position_is_faulty(rig: Rig) -> None:
+    """Where the iterator leads behind the position, what stands before it could only be passed over."""
+    numbers = rig.streams.put(rig.arn, "root", *"abcd")
+    rig.streams.shard(rig.arn, "root").records[2]["dynamodb"]["SequenceNumber"] = str(numbers[0])
+    with pytest.raises(FaultyPageError, match=f"root of table locks: .* follows position {numbers[1]}"):
+        rig.run_once()
+    assert rig.recorder.consumed() == numbers[:2]
+    assert rig.position("root") == numbers[1]

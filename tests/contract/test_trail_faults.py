@@ -275,3 +275,13 @@ def test_a_head_that_was_deleted_is_told(rig: TableRig) -> None:
     grown, _ = append(head, records(1))
     with pytest.raises(SetupError, match="was there and is gone"):
         trail.write_head(grown)
+
+
+def test_an_answer_that_tells_of_no_unprocessed_items_acknowledges_nothing(rig: TableRig, line: Line) -> None:
+    """Whatever stands between may answer anything; the records are put again."""
+    trail = rig.trail()
+    head = trail.open(shard(), sources(), "TRIM_HORIZON")
+    line.plan("BatchWriteItem", lambda _: (200, {"status": "ok"}), lambda _: (200, {}))
+    put(trail, head, records(3))
+    assert line.calls.count("BatchWriteItem") == 3
+    assert rig.bodies(head.log) == [each.body for each in records(3)]

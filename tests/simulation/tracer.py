@@ -5,6 +5,7 @@ from typing import Any
 
 from lockside.core.change import ShardRef
 from lockside.core.gap import Gap
+from lockside.core.log import LogHead
 from lockside.engines.processor import ShardProcessor
 
 
@@ -21,10 +22,11 @@ class Tracer:
         self._processor = processor
         self._consumed: set[int] = set()
 
-    def initialize(self, shard: ShardRef, position: int | None, since_ms: int | None = None) -> None:
+    def initialize(self, shard: ShardRef, position: int | None, since_ms: int | None = None) -> LogHead:
         """Go on."""
-        self._processor.initialize(shard, position, since_ms)
+        head = self._processor.initialize(shard, position, since_ms)
         self.watching = True
+        return head
 
     def process_records(self, records: Sequence[Mapping[str, Any]], *, caught_up: bool) -> None:
         """Go on, and note what it consumed."""

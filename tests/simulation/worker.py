@@ -110,6 +110,8 @@ class Worker:
         self._database = database
         self._streams: Any = place.parts.streams(Line(process, place.streams))
         self._retrier = Retrier(process, NoMeter())
+        tokens = process.chance.token
+        self._trail = place.parts.trail(AuditTable(database, AUDIT, self._retrier), process, tokens=tokens)
         self._neighbours = self._join_neighbours()
         candidate = Candidate(APPLICATION, process.name, "simulation", LEASE_MS)
         self.ownership = Ownership(OwnerTable(database, STATE, process), candidate, self._highest_epoch)
@@ -138,7 +140,9 @@ class Worker:
         self.process.note(f"owns the application in epoch {self.term.epoch}")
         services = Services(
             streams=self._streams,
-            checkpoints=self._parts.checkpoints(self._database, STATE, self._retrier, self.process, self.term),
+            checkpoints=self._parts.checkpoints(
+                self._database, STATE, self._retrier, self.process, self.term, self._trail.begun_ms
+            ),
             clock=self.process,
             meter=NoMeter(),
             jitter=self.process.chance.random.random,
@@ -180,7 +184,6 @@ class Worker:
 
     def _join_neighbours(self) -> Neighbours:
         chance, process, database = self.process.chance, self.process, self._database
-        trail = self._parts.trail(AuditTable(database, AUDIT, self._retrier), process, tokens=chance.token)
 
         def nonce() -> bytes:
             return chance.random.randbytes(NONCE_BYTES)
@@ -189,14 +192,14 @@ class Worker:
             sources={source.id: source for each in self._watching.values() for source in each.sources},
             keys=PUBLIC_KEYS,
             reader=self._parts.rows(BatchRowReader(database)),
-            trail=trail,
+            trail=self._trail,
             clock=process,
             meter=NoMeter(),
             announce=_nobody,
         )
         live = LiveTable(database, STATE, PUBLIC_KEYS, self._retrier, Inline(), nonce)
         kept = UndecodableTable(database, STATE, PUBLIC_KEYS.seal, self._retrier, nonce)
-        return Neighbours(trail, live, lapses, kept, process, NoMeter(), _nobody, rearmed=self._rearmed)
+        return Neighbours(self._trail, live, lapses, kept, process, NoMeter(), _nobody, rearmed=self._rearmed)
 
     def _highest_epoch(self) -> int:
         checkpoints = self._parts.checkpoints(self._database, STATE, self._retrier, self.process)

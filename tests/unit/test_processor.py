@@ -1,12 +1,17 @@
 """The shard processor: order of effects, replay, lapses, the live index."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import pytest
 
+from lockside.core.ports import ObserverRecord
 from lockside.engines.processor import TEST_AGAIN_MS
 from lockside.errors import FaultyPageError, StoppedError
 from lockside.ops.clock import EndpointClock
 from tests.fakes.shard import ShardRig
 from tests.fakes.sources import lock_keys, pydynlock, source
+from tests.fakes.trail import MemoryTrail
 
 JOB = lock_keys("job")
 OTHER = lock_keys("other")
@@ -423,3 +428,43 @@ def test_a_clock_that_is_ahead_declares_no_lock_lapsed_that_is_renewed(ahead_sec
         shard.pass_time(0.5)
         shard.clock.step_wall(-ahead_seconds)
     assert shard.events() == [("lock.acquired", "alpha")]
+
+
+class Hesitant:
+    """Observer records are put only after something else has happened."""
+
+    def __init__(self, trail: MemoryTrail, before: Callable[[], None]) -> None:
+        """Keep both."""
+        self._trail, self._before = trail, before
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the trail in everything else."""
+        return getattr(self._trail, name)
+
+    def observe_all(self, records: Sequence[ObserverRecord]) -> Sequence[bool]:
+        """Let it happen, once, then put them."""
+        before, self._before = self._before, lambda: None
+        before()
+        return self._trail.observe_all(records)
+
+
+@pytest.mark.parametrize("goes_on", [True, False], ids=["renewed", "released and taken again"])
+def test_a_holder_that_goes_on_while_its_lapse_is_declared_is_revived(goes_on: bool) -> None:  # noqa: FBT001
+    """The audit table may hold the declaration up for long; the renewal is consumed meanwhile."""
+    shard = rig()
+    shard.table.put(JOB, pydynlock("alpha", "v1"))
+    shard.consume()
+
+    def meanwhile() -> None:
+        if not goes_on:
+            shard.table.delete(JOB)
+        shard.table.put(JOB, pydynlock("alpha", "v2"))
+        shard.consume()
+
+    object.__setattr__(shard.processor._with.lapses, "trail", Hesitant(shard.trail, meanwhile))
+    shard.pass_time(60)
+    assert ("lock.expired", "alpha") in shard.events()
+    assert (("lock.revived", "alpha") in shard.events()) is goes_on
+    shard.table.put(JOB, pydynlock("alpha", "v3"))
+    shard.consume()
+    assert shard.events().count(("lock.revived", "alpha")) == int(goes_on)

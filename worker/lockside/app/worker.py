@@ -301,7 +301,9 @@ class Worker:
     def _make_engine(self, term: Term) -> "Engine":
         """Join the engine, once there is a term that its checkpoints can be conditional on."""
         clients, settings = self._clients, self._settings
-        checkpoints = Checkpoints(clients.dynamodb, settings.state.table, self._retrier, self._clock, term)
+        checkpoints = Checkpoints(
+            clients.dynamodb, settings.state.table, self._retrier, self._clock, term, self._trail.begun_ms
+        )
         plans = [plan_of(stream) for stream in self._streams.values()]
         if self._in_fleet:
             return self._make_fleet_engine(plans, checkpoints)

@@ -16,9 +16,11 @@ import structlog
 from botocore.exceptions import ClientError
 
 from lockside.audit import items
+from lockside.audit.begun import begun_ms
 from lockside.audit.genesis import OBSERVED, Genesis, InForce, Intent
 from lockside.audit.items import Retention
 from lockside.audit.log import Logs, Opened, head_update
+from lockside.audit.pages import Pages
 from lockside.audit.table import AuditTable
 from lockside.aws.answers import having
 from lockside.aws.retrying import AgainError, verdict
@@ -101,6 +103,10 @@ class AuditTrail:
         _tell_recipe(shard, opened)
         return opened.head
 
+    def begun_ms(self, stream_arn: str, latest: bool) -> int | None:  # noqa: FBT001 - a fact, no switch
+        """Tell when a stream was begun, as far as its logs know."""
+        return begun_ms(Pages(self._table), stream_arn, "LATEST" if latest else "TRIM_HORIZON")
+
     def in_force(self, log: str) -> InForce | None:
         """Return the recipe of a log that was opened here; None for one that was opened too long ago."""
         return self._in_force.get(log)
@@ -160,8 +166,10 @@ class AuditTrail:
 
         def attempt() -> None:
             nonlocal pending
-            answer = self._table.client.batch_write_item(RequestItems={self._table.name: pending})
-            pending = answer.get("UnprocessedItems", {}).get(self._table.name, [])
+            ask = partial(self._table.client.batch_write_item, RequestItems={self._table.name: pending})
+            # Without the member it is somebody else's answer, and acknowledges nothing.
+            answer = having("UnprocessedItems", dict, "BatchWriteItem", ask)
+            pending = answer["UnprocessedItems"].get(self._table.name, [])
             if pending:
                 raise AgainError
 

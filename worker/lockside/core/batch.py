@@ -217,7 +217,10 @@ class _Intake:
         known = deadlines.holds(source.id, change.key)
         if deadlines.doubts(source.id, change.key):
             self.doubted.add((source.id, change.key))
-        timer = deadlines.timer(source.id, change.key) if told.lapse_via is not None else None
+        tested = deadlines.is_tested(source.id, change.key)
+        timer = deadlines.timer(source.id, change.key) if told.lapse_via is not None or tested else None
+        if tested and timer is not None and _is_same(timer.hold, told.before) and _revives(timer.hold, told):
+            deadlines.went_on(source.id, change.key, change.sequence_number)
         declared = deadlines.observe(source.id, change.key, told.after, source.recipe, self.now)
         # What came in between may have been lost, or not been understood: then memory is of another hold.
         timer = timer if timer is not None and _is_same(timer.hold, told.before) else None
@@ -227,7 +230,7 @@ class _Intake:
             if told.lapse_via == "takeover" or _ttl_proves(told.before, source, timer, self.now):
                 lapse = Declared(told.before, legal_ms)
                 self.batch.lapses.append(ProvenLapse(source.id, lapse, told.lapse_via, change.sequence_number))
-        elif declared is not None and _revives(declared, told):
+        elif declared is not None and _revives(declared.hold, told):
             self.batch.revivals.append(Revival(source.id, declared, change.sequence_number))
         self._index(change, source, told, known=known)
 
@@ -282,8 +285,8 @@ def _ttl_proves(hold: Hold, source: Source, timer: Timer | None, now: Now) -> bo
     return timer is not None and timer.due_ms <= now.mono_ms
 
 
-def _revives(declared: Declared, told: Interpretation) -> bool:
+def _revives(lapsed: Hold, told: Interpretation) -> bool:
     """Whether the owner whose hold lapsed wrote again and holds on; a new acquisition under a fence is none."""
     if told.after is None or told.before is None or told.event is None:
         return False
-    return told.after.actor == declared.hold.actor and told.event.type not in BEGINNINGS
+    return told.after.actor == lapsed.actor and told.event.type not in BEGINNINGS

@@ -72,6 +72,7 @@ class Deadlines:
         self._held_back: set[bytes] = set()
         self._declared: dict[bytes, Declared] = {}
         self._doubted: set[bytes] = set()
+        self._tested: dict[bytes, int | None] = {}
 
     def __len__(self) -> int:
         """Count the armed deadlines."""
@@ -122,7 +123,7 @@ class Deadlines:
             return False
         entity = _PREFIXES[number] + key
         packed = self._held.get(entity)
-        if not packed or entity in self._declared or entity in self._doubted:
+        if not packed or entity in self._declared or entity in self._doubted or entity in self._tested:
             return False
         slot = held.slot_of(packed)
         self._held[entity] = held.pack_renewed(slot, renewal, now)
@@ -167,7 +168,18 @@ class Deadlines:
                 ready.append((timer, slot))
         for timer, slot in ready:
             self._queue.put(slot, timer.early_ms)
+            self._tested[self._entity(timer.source_id, timer.hold.key)] = None
         return [timer for timer, _ in ready]
+
+    def is_tested(self, source_id: str, key: EntityKey) -> bool:
+        """Whether an entity's timer was given out by `due`, and what its test came to is not known yet."""
+        return self._entity(source_id, key) in self._tested
+
+    def went_on(self, source_id: str, key: EntityKey, position: int) -> None:
+        """Learn, while its lapse is being tested, of the first change by which its holder went on."""
+        entity = self._entity(source_id, key)
+        if self._tested.get(entity, position) is None:
+            self._tested[entity] = position
 
     def release(self) -> None:
         """Let what was held back be tested at its early instant after all: the stream is caught up."""
@@ -175,15 +187,20 @@ class Deadlines:
             self._queue.bring_forward(held.slot_of(self._held[entity]), self._armed(entity).early_ms)
         self._held_back.clear()
 
-    def settle(self, timer: Timer, *, declared: bool) -> None:
-        """Disarm a timer whose lapse was declared, or whose row was found free; not if a change re-armed it since."""
+    def settle(self, timer: Timer, *, declared: bool) -> int | None:
+        """Disarm a timer whose lapse was declared, or whose row was found free; not if a change re-armed it since.
+
+        Return the position of that change, if it shows that the holder of a declared lapse went on.
+        """
         entity = self._entity(timer.source_id, timer.hold.key)
+        position = self._tested.pop(entity, None)
         if self._timer(entity) != timer:
-            return
+            return position if declared else None
         self._disarm(entity)
         self._held[entity] = UNARMED
         if declared:
             self.remember(timer.source_id, Declared(timer.hold, timer.legal_ms))
+        return None
 
     def remember(self, source_id: str, declared: Declared) -> None:
         """Remember a declared lapse until the entity's next change."""
@@ -194,6 +211,7 @@ class Deadlines:
     def put_off(self, timer: Timer, until_ms: int) -> None:
         """Test a timer again later, in monotonic milliseconds; not if a change re-armed it since."""
         entity = self._entity(timer.source_id, timer.hold.key)
+        self._tested.pop(entity, None)
         if self._timer(entity) == timer:
             self._put_off[entity] = until_ms
             self._queue.bring_forward(held.slot_of(self._held[entity]), until_ms)

@@ -215,10 +215,11 @@ class Processor(Protocol):
     marker; on shutdown `shutdown_requested`, `flush`, checkpoint. After `lease_lost` nothing more is called.
     """
 
-    def initialize(self, shard: ShardRef, position: int | None, since_ms: int | None = None) -> None:
-        """Begin a shard after `position`, its checkpoint; None if it has none.
+    def initialize(self, shard: ShardRef, position: int | None, since_ms: int | None = None) -> LogHead | None:
+        """Begin a shard after `position`, its checkpoint, None if it has none; return the head of its log.
 
-        `since_ms` is the instant of a start at LATEST: the engine leaves out what was surely made before it.
+        `since_ms` is the instant of a start at LATEST: the engine leaves out what was surely made before it. The head
+        tells what was recorded of the shard, also where the checkpoint is lost.
         """
         ...
 

@@ -95,6 +95,11 @@ class ShardConsumer:
         return self._checkpointed is not None or self._reach.written_ms is not None
 
     @property
+    def _is_known(self) -> bool:
+        """Whether it is known how far the shard, or what it came from, was consumed."""
+        return self.position is not None or self._reach.tip_ms is not None
+
+    @property
     def tip_ms(self) -> int | None:
         """The instant up to which the shard was surely consumed."""
         return self._reach.tip_ms
@@ -104,7 +109,10 @@ class ShardConsumer:
         if self._begun:
             return
         self._remember_start()
-        self._processor.initialize(self.shard, self.position, self._since_ms)
+        head = self._processor.initialize(self.shard, self.position, self._since_ms)
+        if head is not None and head.last_position is not None and head.running_max_ms and not self._is_known:
+            # The state table was lost, or is another one: up to its last record the shard was consumed all the same.
+            self._reach.begin(head.running_max_ms)
         self._begun = True
 
     def consume(self, records: Sequence[Mapping[str, Any]], now_ms: int, *, ended: bool) -> None:

@@ -6,7 +6,7 @@ Nothing here waits or tries again: whoever asks decides when to ask again, and k
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
@@ -17,6 +17,9 @@ from lockside.engines.endpoint import endpoint_ms
 
 if TYPE_CHECKING:
     from types_boto3_dynamodbstreams import DynamoDBStreamsClient
+
+STREAM_PAGES_MAX: Final = 100
+"""A table has a stream for each time it was switched on within a day; a listing without end runs in a circle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +66,14 @@ class Discovery:
         """List all streams of a table that can still be read, oldest first: the ARN ends with the creation time."""
         arns: set[str] = set()
         request: dict[str, Any] = {"TableName": table}
+        asked: set[str] = set()
         while True:
             answer = having("Streams", list, "ListStreams", partial(self.client.list_streams, **request))
             arns.update(stream["StreamArn"] for stream in answer["Streams"])
             after = answer.get("LastEvaluatedStreamArn")
-            if not after or after == request.get("ExclusiveStartStreamArn"):
+            if not after or after in asked or len(asked) >= STREAM_PAGES_MAX:
                 return tuple(sorted(arns))
+            asked.add(after)
             request["ExclusiveStartStreamArn"] = after
 
     def children(self, stream_arn: str, shard_id: str) -> Page:

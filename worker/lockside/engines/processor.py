@@ -17,7 +17,7 @@ import structlog
 from lockside.core import log, observer, telemetry
 from lockside.core.batch import Batch, LiveChange, Memory, Reader
 from lockside.core.change import ShardRef
-from lockside.core.deadlines import Timer
+from lockside.core.deadlines import Declared, Timer
 from lockside.core.entity import Keys
 from lockside.core.gap import Gap
 from lockside.core.log import LogHead
@@ -92,14 +92,15 @@ class ShardProcessor:
         self._newest_ms: int | None = None
         self._page_ms: int | None = None
 
-    def initialize(self, shard: ShardRef, position: int | None, since_ms: int | None = None) -> None:
-        """Open the shard's log; consume after `position` from here on."""
+    def initialize(self, shard: ShardRef, position: int | None, since_ms: int | None = None) -> LogHead:
+        """Open the shard's log and return its head; consume after `position` from here on."""
         del shard
         self._since_ms = since_ms
         self._open()
         self._consumed = self._taken = position
         self._memory = Memory(began_ms=self._with.clock.now().wall_ms)
         self._alive = True
+        return self._opened()
 
     def process_records(self, records: Sequence[Mapping[str, Any]], *, caught_up: bool) -> None:
         """Consume a batch; return when everything it asks for is acknowledged."""
@@ -143,7 +144,8 @@ class ShardProcessor:
         if gap.until is not None and head.covers(gap.until):
             return False
         if head.last_position is not None and (gap.after is None or gap.after < head.last_position):
-            gap = replace(gap, after=head.last_position, after_ms=head.running_max_ms)
+            # The head of a log that is still empty knows its place only.
+            gap = replace(gap, after=head.last_position, after_ms=head.running_max_ms or gap.after_ms)
         sealed = self._with.trail.cut(head.log, gap.after, gap.until)
         now_ms = self._with.clock.now().wall_ms
         record = observer.gap_record(self._shard, tuple(self._sources.values()), gap, sealed, now_ms)
@@ -222,8 +224,11 @@ class ShardProcessor:
             return
         tested = self._with.lapses.test(self._shard, due, after)
         with self._lock:
-            for timer, verdict in tested:
-                self._settle(timer, verdict)
+            settled = [(timer, self._settle(timer, verdict)) for timer, verdict in tested]
+        for timer, position in settled:
+            if position is not None:
+                lapse = Declared(timer.hold, timer.legal_ms)
+                self._with.lapses.revive(self._shard, lapse, timer.source_id, position)
 
     def lease_lost(self) -> None:
         """Forget everything; the shard is another worker's."""
@@ -254,11 +259,12 @@ class ShardProcessor:
             return "stalled"
         return "caught_up" if self._caught_up else "reading"
 
-    def _settle(self, timer: Timer, verdict: str | None) -> None:
+    def _settle(self, timer: Timer, verdict: str | None) -> int | None:
+        """Take in what a test came to; return where the holder had gone on by then, if its lapse was declared."""
         deadlines, now = self._memory.deadlines, self._with.clock.now()
         match verdict:
             case "lapsed":
-                deadlines.settle(timer, declared=True)
+                return deadlines.settle(timer, declared=True)
             case "gone":
                 deadlines.settle(timer, declared=False)
             case "renewed" if self._ended and now.wall_ms >= timer.legal_ms:
@@ -268,6 +274,7 @@ class ShardProcessor:
                 deadlines.put_off(timer, now.mono_ms + max(timer.hold.lease_ms or 0, TEST_AGAIN_MS))
             case _:
                 deadlines.put_off(timer, now.mono_ms + TEST_AGAIN_MS)
+        return None
 
     def _commit(self, batch: Batch) -> None:
         head = self._opened()

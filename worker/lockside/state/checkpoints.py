@@ -10,7 +10,7 @@ on a write of an earlier owner is refused. An item that is not there yet bears n
 with a look at the ownership row.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -72,11 +72,21 @@ class StreamState:
     shards: Mapping[str, Checkpoint] = field(default_factory=dict)
 
 
+Recorded = Callable[[str, bool], int | None]
+"""Tells when a stream (its ARN) was begun, at LATEST or not, as far as the audit trail knows: epoch milliseconds."""
+
+
+def nothing_recorded(_stream_arn: str, _latest: bool) -> int | None:  # noqa: FBT001 - a fact, no switch
+    """Know of no stream."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
     """The checkpoint items of the state table. Every call is tried until it succeeds, or raises StoppedError.
 
-    A write against a later owner's epoch than that of `term` raises FencedError.
+    A write against a later owner's epoch than that of `term` raises FencedError. `recorded` is asked where nothing is
+    remembered of a stream: the table may have been lost.
     """
 
     client: "DynamoDBClient"
@@ -84,6 +94,7 @@ class Checkpoints:
     retrier: Retrier
     clock: Clock
     term: Term = UNOWNED
+    recorded: Recorded = nothing_recorded
 
     def load(self, stream_arn: str) -> StreamState:
         """Claim every item of a stream for our term, then read all that is remembered of it.
@@ -115,15 +126,20 @@ class Checkpoints:
         return StreamState(since_ms, begun_ms, shards)
 
     def begin(self, stream_arn: str, now_ms: int, *, latest: bool = True) -> int:
-        """Remember when a stream was begun, at LATEST or not; return that instant, or that of an earlier call."""
+        """Remember when a stream was begun, at LATEST or not; return that instant, or that of an earlier call.
+
+        What the trail knows to be earlier counts: a lost state table makes no new beginning.
+        """
         name = "since_ms" if latest else "begun_ms"
+        earlier_ms = self.recorded(stream_arn, latest)
+        began_ms = now_ms if earlier_ms is None else min(now_ms, earlier_ms)
         answer = self.retrier.call(
             "checkpoint_begin",
             lambda: self.client.update_item(
                 TableName=self.table,
                 Key={"pk": {"S": _partition(stream_arn)}, "sk": {"S": START_KEY}},
                 UpdateExpression=f"SET {name} = if_not_exists({name}, :now)",
-                ExpressionAttributeValues={":now": {"N": str(now_ms)}},
+                ExpressionAttributeValues={":now": {"N": str(began_ms)}},
                 ReturnValues="ALL_NEW",
             ),
         )

@@ -12,6 +12,7 @@ from lockside.core import decode
 from lockside.core.change import ShardRef
 from lockside.engines.discovery import iterator_of, spelled
 from lockside.engines.embedded.page import sound
+from lockside.errors import FaultyPageError
 
 if TYPE_CHECKING:
     from types_boto3_dynamodbstreams import DynamoDBStreamsClient
@@ -49,11 +50,19 @@ class Cursor:
         self.from_horizon = True
 
     def unread(self, records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-        """Leave out what was consumed before, where the trim horizon may lie before the position."""
+        """Leave out what was consumed before, where the trim horizon may lie before the position.
+
+        Elsewhere an iterator leads behind the position. Raises FaultyPageError for a page that begins at or before it:
+        what stands out of its place could only be passed over.
+        """
         position = self.position
-        if position is None or not self.from_horizon:
+        if position is None or not records:
             return records
-        return [record for record in records if decode.sequence_number(record) > position]
+        if self.from_horizon:
+            return [record for record in records if decode.sequence_number(record) > position]
+        if decode.sequence_number(records[0]) <= position:
+            raise FaultyPageError("sequence order")
+        return records
 
     def consumed(self, position: int | None, iterator: str | None) -> None:
         """Move behind a page that was consumed up to `position`; None for one that held nothing unread."""
