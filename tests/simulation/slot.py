@@ -7,8 +7,8 @@ from tests.simulation.process import Process
 from tests.simulation.scheduler import Actor
 from tests.simulation.worker import Place, Watching, Worker
 
-SKEW_MS_MAX: Final = 1_500
-"""Clocks are off by less than the recipe's margin of 2 s, which is what they are promised to be."""
+SKEW_MS_MAX: Final = 30_000
+"""Clocks are off by far more than the recipe's margin of 2 s: nothing that is promised hangs on them."""
 
 DOWN_MS_MAX: Final = 9_000
 LOOK_MS: Final = 500

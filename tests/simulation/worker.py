@@ -106,6 +106,7 @@ class Worker:
         self.timer = DeadlineTimer(process, NoLoops(), self.fail)
         self._watching = {each.table: each for each in watching}
         self._parts = place.parts
+        self._clock = place.parts.clock(process)
         database: Any = Line(process, place.database)
         self._database = database
         self._streams: Any = place.parts.streams(Line(process, place.streams))
@@ -144,6 +145,7 @@ class Worker:
             jitter=self.process.chance.random.random,
             settings=PACE,
             tables=FollowedTables(self._streams, Streams(self._database, STATE, self._retrier)),
+            heard=self._clock.heard,
         )
         plans = [StreamPlan(each.table, each.arn, each.start, 1_000, each.on_gap) for each in self._watching.values()]
         self.engine = EmbeddedEngine(plans, self._processor, services)
@@ -179,8 +181,8 @@ class Worker:
             self.process.note(f"could not record {type_}")
 
     def _join_neighbours(self) -> Neighbours:
-        chance, process, database = self.process.chance, self.process, self._database
-        trail = self._parts.trail(AuditTable(database, AUDIT, self._retrier), process, tokens=chance.token)
+        chance, database = self.process.chance, self._database
+        trail = self._parts.trail(AuditTable(database, AUDIT, self._retrier), self.process, tokens=chance.token)
 
         def nonce() -> bytes:
             return chance.random.randbytes(NONCE_BYTES)
@@ -190,13 +192,13 @@ class Worker:
             keys=PUBLIC_KEYS,
             reader=self._parts.rows(BatchRowReader(database)),
             trail=trail,
-            clock=process,
+            clock=self._clock,
             meter=NoMeter(),
             announce=_nobody,
         )
         live = LiveTable(database, STATE, PUBLIC_KEYS, self._retrier, Inline(), nonce)
         kept = UndecodableTable(database, STATE, PUBLIC_KEYS.seal, self._retrier, nonce)
-        return Neighbours(trail, live, lapses, kept, process, NoMeter(), _nobody, rearmed=self._rearmed)
+        return Neighbours(trail, live, lapses, kept, self._clock, NoMeter(), _nobody, rearmed=self._rearmed)
 
     def _highest_epoch(self) -> int:
         checkpoints = self._parts.checkpoints(self._database, STATE, self._retrier, self.process)

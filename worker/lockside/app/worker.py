@@ -368,7 +368,7 @@ class Worker:
 
     def _unwritten_seconds(self, processor: ShardProcessor) -> float:
         since_ms = processor.unwritten_since_ms
-        return 0.0 if since_ms is None else max(0.0, (self._clock.now().wall_ms - since_ms) / 1000)
+        return 0.0 if since_ms is None else max(0.0, (self._deadline_clock.now().wall_ms - since_ms) / 1000)
 
     def _observe(self, type_: ObserverType, facts: Mapping[str, Any]) -> None:
         now = self._clock.now()
