@@ -1,6 +1,9 @@
 """The clock that deadlines run by: the endpoint's, as far as its answers prove it."""
 
+import json
 from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -135,3 +138,26 @@ def test_a_lock_is_not_declared_lapsed_before_its_lease_ends(slow_ms: int) -> No
             assert rig.events() == [("lock.acquired", "ann")]
     rig.pass_time(15)
     assert rig.events()[1:] == [("lock.expired", "ann")]
+
+
+@pytest.mark.parametrize("hears", [True, False], ids=["with the endpoint's clock", "without"])
+def test_a_lapse_is_dated_after_the_whole_lease_by_a_clock_that_is_behind(hears: bool) -> None:
+    """Half a minute behind: acquired, lapsed a lease later, declared then or later, revived after that."""
+    machine = OffClock(-HALF_MINUTE_MS)
+    clock = EndpointClock(machine)
+    rig = ShardRig(source("pydynlock"), clock=machine.true, ours=clock)
+    if hears:
+        machine.answer(clock)
+    rig.table.put(lock_keys("job"), pydynlock("ann", "v1", "4"))
+    rig.consume()
+    rig.pass_time(6)
+    rig.table.put(lock_keys("job"), pydynlock("ann", "v2", "4"))
+    rig.consume()
+    told = {event["type"].split(".")[3]: event for event in map(json.loads, rig.trail.all_bodies())}
+    times = [datetime.fromisoformat(told[kind]["time"]) for kind in ("acquired", "expired", "revived")]
+    assert times[1] - times[0] >= timedelta(seconds=4)
+    declared = told["expired"]["data"]
+    assert declared["certainty"] == "certain"
+    assert times[1].isoformat() == datetime.fromisoformat(declared["legal_instant"]).isoformat()
+    assert datetime.fromisoformat(declared["declared_at"]) >= times[1]
+    assert all(earlier <= later for earlier, later in pairwise(times))

@@ -267,7 +267,8 @@ def _is_same(remembered: Hold, before: Hold | None) -> bool:
 def _legal_ms(hold: Hold, change: Change, timer: Timer | None) -> int:
     """Return the legal instant in wall time: as stored, else as armed, else at the latest when this change was made."""
     if hold.deadline_ms is not None:
-        return hold.deadline_ms + hold.grace_ms
+        stored_ms = hold.deadline_ms + hold.grace_ms
+        return stored_ms if timer is None else max(timer.hold.created_ms, stored_ms)
     return change.created_ms if timer is None else timer.legal_ms
 
 
