@@ -140,13 +140,13 @@ def test_a_lock_is_not_declared_lapsed_before_its_lease_ends(slow_ms: int) -> No
     assert rig.events()[1:] == [("lock.expired", "ann")]
 
 
-@pytest.mark.parametrize("hears", [True, False], ids=["with the endpoint's clock", "without"])
-def test_a_lapse_is_dated_after_the_whole_lease_by_a_clock_that_is_behind(hears: bool) -> None:
+@pytest.mark.parametrize("answers", [1, 0], ids=["with the endpoint's clock", "without"])
+def test_a_lapse_is_dated_after_the_whole_lease_by_a_clock_that_is_behind(answers: int) -> None:
     """Half a minute behind: acquired, lapsed a lease later, declared then or later, revived after that."""
     machine = OffClock(-HALF_MINUTE_MS)
     clock = EndpointClock(machine)
     rig = ShardRig(source("pydynlock"), clock=machine.true, ours=clock)
-    if hears:
+    for _ in range(answers):
         machine.answer(clock)
     rig.table.put(lock_keys("job"), pydynlock("ann", "v1", "4"))
     rig.consume()

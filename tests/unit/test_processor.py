@@ -266,7 +266,7 @@ def test_nothing_is_consumed_before_its_record_is_acknowledged() -> None:
     with pytest.raises(StoppedError):
         shard.processor.process_records(shard.unread(), caught_up=True)
     assert shard.processor.flush() is None
-    assert shard.processor.unwritten_since_ms is not None
+    assert shard.processor.view().unwritten_ms is not None
 
 
 def test_the_live_index_comes_after_the_records() -> None:

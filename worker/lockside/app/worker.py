@@ -267,7 +267,7 @@ class Worker:
             return reasons or ["starting"]
         reasons += self._engine.unread(UNREADY_SECONDS)
         for processor in list(self._processors.values()):
-            seconds = self._unwritten_seconds(processor)
+            seconds = processor.unwritten_seconds
             if seconds > UNREADY_SECONDS:
                 shard = processor.shard
                 reasons.append(
@@ -276,17 +276,24 @@ class Worker:
         return reasons
 
     def refresh(self) -> None:
-        """Bring the gauges up to now, before they are read."""
+        """Bring the gauges up to now, before they are read: ages grow also where nothing happens any more."""
+        halted = self._halted()
         for processor in list(self._processors.values()):
-            shard = processor.shard
-            seconds = self._unwritten_seconds(processor)
-            self.meter.gauge("oldest_unwritten_seconds", seconds, table=shard.table, shard=shard.shard_id)
+            shard, behind = processor.shard, processor.behind_seconds
+            # Of a halted shard nothing more is written: what it has not seen is held up too, and may be as old.
+            unwritten = max(processor.unwritten_seconds, behind if shard in halted else 0.0)
+            self.meter.gauge("lag_seconds", behind, table=shard.table, shard=shard.shard_id)
+            self.meter.gauge("oldest_unwritten_seconds", unwritten, table=shard.table, shard=shard.shard_id)
         self._forget_done()
+        self.meter.gauge("shards_halted", float(len(halted)))
         self.meter.gauge("live_deadlines", float(self.deadlines_armed()))
 
     def deadlines_armed(self) -> int:
         """Count the deadlines armed in all shards."""
         return sum(processor.deadlines_armed() for processor in list(self._processors.values()))
+
+    def _halted(self) -> Mapping[ShardRef, LocksideError]:
+        return {} if self._engine is None else self._engine.halted()
 
     def _highest_epoch(self) -> int:
         checkpoints = Checkpoints(self._clients.dynamodb, self._settings.state.table, self._retrier, self._clock)
@@ -361,14 +368,14 @@ class Worker:
         return processor
 
     def _forget_done(self) -> None:
-        """Let go of shards with nothing left to watch: they come and go for as long as the worker runs."""
-        for shard, processor in list(self._processors.items()):
-            if processor.done and self._processors.pop(shard, None) is not None:
-                self.meter.forget(table=shard.table, shard=shard.shard_id)
+        """Let go of shards with nothing left to watch: they come and go for as long as the worker runs.
 
-    def _unwritten_seconds(self, processor: ShardProcessor) -> float:
-        since_ms = processor.unwritten_since_ms
-        return 0.0 if since_ms is None else max(0.0, (self._deadline_clock.now().wall_ms - since_ms) / 1000)
+        One that was halted stays, so that its age is told until somebody acts.
+        """
+        halted = self._halted()
+        for shard, processor in list(self._processors.items()):
+            if processor.done and shard not in halted and self._processors.pop(shard, None) is not None:
+                self.meter.forget(table=shard.table, shard=shard.shard_id)
 
     def _observe(self, type_: ObserverType, facts: Mapping[str, Any]) -> None:
         now = self._clock.now()
