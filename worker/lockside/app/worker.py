@@ -16,7 +16,7 @@ from ulid import ULID
 
 from lockside import __version__
 from lockside.app import fleet, sources
-from lockside.app.owner import Owner, ownership_of
+from lockside.app.owner import Owner, last_words, ownership_of
 from lockside.app.reporter import Facts, Reporter, StatusRows
 from lockside.app.sources import Stream
 from lockside.app.timer import DeadlineTimer
@@ -219,14 +219,36 @@ class Worker:
         except StoppedError:
             LOG.info("stopped_before_start")
             return
+        ended: str | None = None
         try:
             self._run(term, once=once)
+        except BaseException as error:
+            ended = last_words(error)
+            raise
         finally:
-            self._owner.release()
+            self._owner.release(ended)
 
     def _run(self, term: Term, *, once: bool) -> None:
         engine = self._engine = self._make_engine(term)
         reporter = self._make_reporter(engine, term)
+        fenced = False
+        try:
+            self._consume(engine, reporter, once=once)
+        except FencedError:
+            fenced = True
+            raise
+        finally:
+            # Also of a run that failed: `lockside status` tells what halted it. Fenced, the rows are the new owner's.
+            if not fenced:
+                reporter.report_last()
+        try:
+            self._observe("worker.stopped", {"version": __version__})
+        except StoppedError:
+            # The trail did not answer while we are stopping: that the worker stopped is told by the next start.
+            LOG.warning("stop_not_recorded")
+
+    def _consume(self, engine: Engine, reporter: Reporter, *, once: bool) -> None:
+        """Let the engine read until it ends, or is told to; all threads have ended by then. Raises what ended it."""
         self._timer.start()
         try:
             self._observe("worker.started", {"version": __version__, "once": once})
@@ -244,12 +266,6 @@ class Worker:
             reporter.stop()
         if self._failure is not None:
             raise self._failure
-        reporter.report_last()
-        try:
-            self._observe("worker.stopped", {"version": __version__})
-        except StoppedError:
-            # The trail did not answer while we are stopping: that the worker stopped is told by the next start.
-            LOG.warning("stop_not_recorded")
 
     def close(self) -> None:
         """End the threads that write."""
