@@ -75,7 +75,8 @@ class Batch:
     def before(self, position: int) -> "Batch":
         """Return what a shard may still write that halts before a change of this batch.
 
-        No position is left to be checkpointed: what follows the last one is read and worked out again.
+        No position of it is left to be checkpointed: the live index lacks what a later change of the batch took the
+        place of. All of it is read and worked out again.
         """
         return replace(
             self,

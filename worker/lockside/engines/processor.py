@@ -303,6 +303,8 @@ class ShardProcessor:
             self._with.meter.count("written", len(placed), log="change")
             self._with.announce([orjson.loads(item.record.body) for item in placed])
         if refused is not None:
+            # Else what is kept would stay pending, and could not be redriven to make room, for as long as this goes on.
+            self.flush()
             raise refused
 
     def _keep(self, batch: Batch, head: LogHead) -> UndecodableLimitError | None:
