@@ -194,9 +194,9 @@ class UnsealedTrail(AuditTrail):
 class ForgetfulClock(EndpointClock):
     """Believes its own wall clock, less what the newest answer alone shows it to be ahead: a slow one shows nothing."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, margin_ms: int) -> None:
         """Begin as the clock is."""
-        super().__init__(clock)
+        super().__init__(clock, margin_ms)
         self._ours = clock
         self._ahead_ms = 0
 

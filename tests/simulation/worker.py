@@ -106,7 +106,8 @@ class Worker:
         self.timer = DeadlineTimer(process, NoLoops(), self.fail)
         self._watching = {each.table: each for each in watching}
         self._parts = place.parts
-        self._clock = place.parts.clock(process)
+        margins_ms = [source.recipe.clock_margin_ms for each in watching for source in each.sources]
+        self._clock = place.parts.clock(process, min(margins_ms))
         database: Any = Line(process, place.database)
         self._database = database
         self._streams: Any = place.parts.streams(Line(process, place.streams))

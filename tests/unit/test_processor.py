@@ -410,7 +410,7 @@ def test_a_batch_that_was_not_acknowledged_is_not_passed_over() -> None:
 def test_a_clock_that_is_ahead_declares_no_lock_lapsed_that_is_renewed(ahead_seconds: int) -> None:
     """Deadlines run by what the endpoint's Date header proves: each second a heartbeat, lease 4 s."""
     shard = rig()
-    clock = EndpointClock(shard.clock)
+    clock = EndpointClock(shard.clock, 2_000)
     shard.ours = clock
     shard.restart()
     for number in range(6):

@@ -130,7 +130,7 @@ class Worker:
         self._by_table = {stream.table: stream for stream in streams}
         self._stop = stop
         self._clock = clock
-        self._deadline_clock = EndpointClock(clock)
+        self._deadline_clock = EndpointClock(clock, settings.recipe.clock_margin_ms)
         self._failure: BaseException | None = None
         self._heartbeats = Heartbeats(clock, silence_max_ms(settings))
         self._processors: dict[ShardRef, ShardProcessor] = {}

@@ -46,23 +46,29 @@ class Bound:
 
 
 class EndpointClock:
-    """A clock for deadlines: the endpoint's, as far as its answers prove it, carried on by our clock that never steps.
+    """A clock for deadlines: ours, as long as the endpoint's answers bear it out, else as late as they prove.
 
-    It is never ahead of the endpoint's clock, by which changes are stamped and rows are read, so that no deadline of it
-    comes before its time; an answer that took long makes it late at worst, and never takes back what a quicker one has
-    proved. Our wall clock, which may be wrong and may jump, counts only until the first answer.
+    Each answer proves how far the endpoint's clock has come at least, by which changes are stamped and rows are read;
+    our clock that never steps carries the proof on. A reading is never ahead of the endpoint's clock by more than
+    `margin_ms`, which every deadline waits out: so none comes before its time, however wrong our wall clock is and
+    whenever it jumps. An answer that took long makes a reading late at worst, and takes back no proof of a quicker one.
+    Before the first answer there is only our clock.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, margin_ms: int) -> None:
         """Begin as the clock is."""
         self._clock = clock
+        self._margin_ms = margin_ms
         self._bound: Bound | None = None
         self._hearing = threading.Lock()
 
     def now(self) -> Now:
         """Read both clocks."""
         now, bound = self._clock.now(), self._bound
-        return now if bound is None else Now(bound.at(now.mono_ms), now.mono_ms)
+        if bound is None:
+            return now
+        proved_ms = bound.at(now.mono_ms)
+        return now if proved_ms <= now.wall_ms <= proved_ms + self._margin_ms else Now(proved_ms, now.mono_ms)
 
     def heard(self, asked: Now, endpoint_ms: int) -> None:
         """Take in the Date of an answer to a request that was sent at `asked` of our clocks, from any thread.
