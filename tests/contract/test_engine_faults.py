@@ -10,7 +10,7 @@ from lockside.emulators.emulator import Emulator
 from lockside.engines.consumer import CheckpointPolicy
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.stream import StreamPlan
-from lockside.errors import FaultyPageError, FencedError, SetupError, StoppedError
+from lockside.errors import FaultyPageError, FencedError, SetupError, StoppedError, UndecodableLimitError
 from tests.fakes.clock import FakeStop
 from tests.fakes.rig import Rig, ref
 from tests.fakes.streams import spelled
@@ -36,6 +36,22 @@ def test_edge_13_an_expired_iterator_is_renewed_after_the_last_record(rig: Rig) 
     assert rig.recorder.consumed() == numbers
     kinds = [call["ShardIteratorType"] for call in rig.streams.asked("get_shard_iterator")]
     assert kinds[:3] == ["TRIM_HORIZON", "TRIM_HORIZON", "AFTER_SEQUENCE_NUMBER"]
+
+
+def test_at_the_limit_of_what_is_kept_the_pages_before_are_saved(rig: Rig) -> None:
+    """They are done with, though no checkpoint was due; of the page that does not fit none is."""
+    rig.settings = replace(rig.settings, checkpoint=CheckpointPolicy())
+    numbers = rig.streams.put(rig.arn, "root", *"abcde")
+
+    def refuse(number: int) -> None:
+        if number == numbers[3]:
+            raise UndecodableLimitError("too many are kept", number)
+
+    rig.recorder.on_record = refuse
+    with pytest.raises(UndecodableLimitError):
+        rig.run_once()
+    assert rig.position("root") == numbers[1]
+    assert rig.recorder.verbs("root")[-2:] == ["flush", "lease_lost"]
 
 
 def test_an_iterator_that_keeps_expiring_is_not_asked_for_in_a_rush(rig: Rig) -> None:

@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from lockside.core.ownership import Term
 from lockside.emulators.emulator import Emulator
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.stream import StreamPlan
 from lockside.errors import SetupError
+from lockside.state.ownership import owner_key
 from lockside.state.streams import KnownStream
 from tests.contract.test_engine_threads import AT_ONCE, engine
 from tests.fakes.clock import FakeStop
@@ -88,6 +90,77 @@ def test_a_restart_after_the_old_stream_is_drained_reads_the_new_one_only(rig: R
     rig.run_once(new)
     assert rig.recorder.consumed() == third
     assert [name for name, _ in rig.recorder.initialized()] == ["fresh"]
+
+
+def state_rows(rig: Rig, arn: str) -> list[tuple[str, str]]:
+    """List the rows of the state table that tell of a stream: its own, its start and its shards' checkpoints."""
+    items = rig.state.client.scan(TableName=rig.state.table, ConsistentRead=True)["Items"]
+    keys = sorted((str(item["pk"]["S"]), str(item["sk"]["S"])) for item in items)
+    return [(pk, sk) for pk, sk in keys if arn in pk or arn in sk]
+
+
+def newest(rig: Rig) -> str:
+    """Return the ARN of the table's newest stream."""
+    return rig.streams.model.latest["locks"]
+
+
+def own(rig: Rig, term: Term) -> None:
+    """Let the next workers be those of a term."""
+    rig.state.client.put_item(
+        TableName=rig.state.table, Item={**owner_key(term.application), "epoch": {"N": str(term.epoch)}}
+    )
+    rig.state = replace(rig.state, term=term)
+
+
+def test_a_drained_stream_is_forgotten_when_its_day_is_over(rig: Rig) -> None:
+    """Its shards' rows, its start and its own; not before, and never the newest, which goes on as it was."""
+    rig.streams.put(rig.arn, "root", "a")
+    rig.run_once()
+    switch_off(rig)
+    new, _ = switch_on(rig, "b")
+    rig.run_once(new)
+    rig.clock.advance(0.9 * DAY)
+    rig.run_once(new)
+    assert [stream.drained for stream in known(rig)] == [True, False]
+    assert rig.is_finished("root")
+    rig.clock.advance(0.2 * DAY)
+    rig.recorder.log.clear()
+    more = rig.streams.put(new, "fresh", "c")
+    rig.run_once(new)
+    assert known(rig) == (KnownStream(new, drained=False, follows=True),)
+    assert state_rows(rig, rig.arn) == []
+    assert rig.recorder.consumed() == more
+    rig.run_once(new)
+    assert rig.recorder.consumed() == more, "the old one is not found anew, though it may still be listed"
+
+
+def test_a_later_owner_forgets_what_an_earlier_one_drained(rig: Rig) -> None:
+    """The rows bear the epoch of who read them; whoever removes them has claimed them."""
+    own(rig, Term("app", 1))
+    rig.streams.put(rig.arn, "root", "a")
+    rig.run_once()
+    switch_off(rig)
+    new, _ = switch_on(rig, "b")
+    rig.run_once(new)
+    rig.clock.advance(2 * DAY)
+    own(rig, Term("app", 2))
+    rig.run_once(new)
+    assert state_rows(rig, rig.arn) == []
+
+
+def test_streams_that_come_and_go_leave_a_bounded_number_of_rows(rig: Rig) -> None:
+    """Switched off and on each day, for weeks."""
+    counts: list[int] = []
+    for number in range(12):
+        rig.streams.put(newest(rig), "root" if number == 0 else "fresh", f"k{number}")
+        rig.run_once(newest(rig))
+        switch_off(rig)
+        switch_on(rig)
+        rig.clock.advance(DAY)
+        rig.run_once(newest(rig))
+        counts.append(len(state_rows(rig, "table/locks")))
+    assert max(counts) <= 9
+    assert counts[-1] <= max(counts[:4])
 
 
 def test_the_new_stream_of_a_table_begun_at_latest_is_read_from_its_beginning(rig: Rig) -> None:

@@ -1,5 +1,7 @@
 """A halted shard ends `lockside run` with one exit code, whatever halted it; docs/operations.md has the rule."""
 
+import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +11,16 @@ from uuid import uuid4
 import pytest
 from click.testing import CliRunner, Result
 
+from lockside.app.worker import Worker
 from lockside.aws.tables import audit_table, state_table
 from lockside.cli.main import EXIT_UNEXPECTED, EXIT_USAGE, main
+from lockside.core.now import Now
 from lockside.emulators import tables
 from lockside.emulators.emulator import Emulator
 from lockside.engines.embedded.engine import HALTS
 from lockside.errors import HaltError, UsageError
+from lockside.ops.clock import SystemClock
+from lockside.settings import load
 from lockside.state import keys_file
 from tests.fakes.clock import FakeClock
 from tests.fakes.sources import lock_keys, pydynlock, wire
@@ -115,6 +121,96 @@ def test_every_halt_ends_with_the_same_exit_code(site: Site, halt: Callable[[Sit
         assert last.startswith(f"lockside: shard {site.shard.shard_id} of table {site.locks}: ")
         assert says in last
         assert "Traceback" not in result.output
+
+
+def status(site: Site, *arguments: str) -> Result:
+    """Run `lockside status`."""
+    return CliRunner().invoke(main, ["status", "--config", str(site.file), *arguments])
+
+
+@pytest.mark.parametrize(
+    ("halt", "says"),
+    [
+        (faulty, "see what the endpoint answers, then start again"),
+        (trimmed, 'set on_gap = "continue"'),
+        (undecodable, "lockside redrive"),
+    ],
+    ids=["faulty page", "lost data", "undecodable limit"],
+)
+def test_after_a_halt_status_names_the_shard_and_the_way_out(
+    site: Site, halt: Callable[[Site], None], says: str
+) -> None:
+    """Though the last readable shard has halted and the worker is gone: it did not stop in good order."""
+    halt(site)
+    assert site.run().exit_code == EXIT_USAGE
+    answer = json.loads(status(site, "--json").stdout)
+    down, halted = answer["problems"]
+    assert down.startswith("no worker runs: the last one, on ")
+    assert f"ended: shard {site.shard.shard_id} of table {site.locks}: " in down
+    assert halted.startswith(f"table {site.locks}, shard {site.shard.shard_id}: halted: ")
+    assert says in down
+    assert says in halted
+    assert says in answer["owner"]["ended"]
+    assert [(shard["shard"], shard["state"]) for shard in answer["shards"]] == [(site.shard.shard_id, "halted")]
+    result = status(site)
+    assert result.exit_code == 1
+    assert "good order" not in result.output
+
+
+def test_the_next_good_run_takes_back_what_the_last_one_said(site: Site) -> None:
+    """A reason counts for the run that it ended, and a halt until its shard goes on."""
+    undecodable(site)
+    assert site.run().exit_code == EXIT_USAGE
+    text = site.file.read_text(encoding="utf-8")
+    site.file.write_text(text.replace("undecodable_max = 0", "undecodable_max = 1"), encoding="utf-8")
+    assert site.run().exit_code == 0
+    answer = json.loads(status(site, "--json").stdout)
+    assert ["stopped in good order" in problem for problem in answer["problems"]] == [True]
+    assert answer["owner"]["ended"] is None
+
+
+class AheadClock:
+    """The machine's clocks, and so much time as is let pass on top."""
+
+    def __init__(self) -> None:
+        """Begin with the machine's."""
+        self._clock = SystemClock()
+        self.passed_ms = 0
+
+    def now(self) -> Now:
+        """Read both."""
+        now = self._clock.now()
+        return Now(now.wall_ms + self.passed_ms, now.mono_ms + self.passed_ms)
+
+
+def gauges(worker: Worker, site: Site) -> dict[str, float]:
+    """Scrape the worker: the gauges of the shard, and of how many are halted."""
+    worker.refresh()
+    lines = worker.meter.render().decode().splitlines()
+    wanted = (f'shard="{site.shard.shard_id}"', "lockside_shards_halted ")
+    shown = (line for line in lines if not line.startswith("#") and any(each in line for each in wanted))
+    values = (line.rsplit(" ", 1) for line in shown)
+    return {name.partition("{")[0].removeprefix("lockside_"): float(value) for name, value in values}
+
+
+@pytest.mark.parametrize("halt", [faulty, trimmed, undecodable], ids=["faulty page", "lost data", "undecodable limit"])
+def test_the_ages_of_a_halted_shard_go_on_growing(site: Site, halt: Callable[[Site], None]) -> None:
+    """An alarm on either resolves when somebody acts, not because the shard stopped; a gauge counts the halts."""
+    halt(site)
+    clock = AheadClock()
+    worker = Worker.connected(load(site.file), stop=threading.Event(), clock=clock)
+    try:
+        with pytest.raises(UsageError):
+            worker.run(once=True)
+        first = gauges(worker, site)
+        clock.passed_ms += 7_200_000
+        later = gauges(worker, site)
+    finally:
+        worker.close()
+    ages = {"lag_seconds", "oldest_unwritten_seconds"}
+    assert first.keys() >= ages
+    assert (first["shards_halted"], later["shards_halted"]) == (1, 1)
+    assert all(7_200 <= later[age] - first[age] < 7_260 for age in ages)
 
 
 def test_every_kind_of_halt_is_one_that_a_person_must_mend() -> None:

@@ -23,9 +23,9 @@ from lockside.core.ports import Undecodable
 from lockside.core.telemetry import NoMeter
 from lockside.emulators.emulator import Emulator
 from lockside.emulators.tables import create_lock_table
-from lockside.errors import StoppedError, UsageError
+from lockside.errors import StoppedError, UndecodableLimitError, UsageError
 from lockside.state import keys_file
-from lockside.state.undecodable import UndecodableTable
+from lockside.state.undecodable import Limits, UndecodableTable
 from tests.fakes.clock import FakeClock, FakeStop
 from tests.fakes.dynamodb import FakeDynamoDB
 from tests.fakes.shard import ShardRig
@@ -125,6 +125,35 @@ def test_nothing_is_removed_before_its_record_is_acknowledged(desk: Desk) -> Non
     with pytest.raises(StoppedError):
         list(desk.redrive.run())
     assert desk.left() == ["ID7"]
+
+
+def test_what_is_kept_at_the_limit_can_be_redriven_to_make_room(desk: Desk) -> None:
+    """The log's head covers it when the shard halts, in the first batch too: what the message advises is of use."""
+    rig = ShardRig(source("pydynlock"), trail=desk.trail)
+    nonces = itertools.count(1)
+    retrier = Retrier(FakeStop(desk.clock), NoMeter())
+    store = UndecodableTable(
+        desk.table.client, "state", PUBLIC_KEYS.seal, retrier, lambda: next(nonces).to_bytes(12, "little"), Limits(3)
+    )
+    rig.undecodables = cast("Any", store)
+    rows = [wire(n, lock_keys(f"job-{n}"), None, pydynlock("ann", "v1")) for n in range(1, 6)]
+    spoilt = [{**deepcopy(row), "eventName": "UPSERT"} for row in rows]
+    for _ in range(2):
+        rig.restart()
+        with pytest.raises(UndecodableLimitError) as caught:
+            rig.consume(spoilt)
+        assert caught.value.position == 4
+        rig.processor.lease_lost()
+    assert [fault for _, _, fault in words(desk.redrive.run())] == ["operation"] * 3, "none of them is pending"
+    for each in store.kept(SHARD):
+        # As an upgrade would: what they say can be read now.
+        store.keep(SHARD, [replace(store.open(each), raw=rows[each.position - 1], epoch=each.epoch)])
+    assert [event for _, event, _ in words(desk.redrive.run())] == ["lock.acquired"] * 3
+    rig.restart()
+    rig.consume(spoilt)
+    assert [each.position for each in store.kept(SHARD)] == [4, 5]
+    undecodable = [kind for kind, _ in rig.events() if kind == "stream.undecodable"]
+    assert len(undecodable) == 5
 
 
 class Crash(Exception):  # noqa: N818 - no error, an end

@@ -20,8 +20,8 @@ from tests.simulation.violation import ViolationError
 
 Item = dict[str, Any]
 
-STATED_EARLY_MS_MAX: Final = 2_500
-"""A worker's clock may be 1.5 s off, and a creation time is rounded down by up to a second."""
+STATED_EARLY_MS_MAX: Final = 1_000
+"""A creation time is rounded down by up to a second; a worker's clock, however wrong, makes no instant earlier."""
 
 
 class Checks:

@@ -59,7 +59,12 @@ class Gaps:
                 self.gone[shard] = gone[-1].position
 
     def meet(self, shard: ShardRef, oracle: Oracle) -> None:
-        """Take in that a shard is begun: if neither it nor what it came from was ever read, nothing was promised."""
+        """Take in that a shard is begun: if neither it nor what it came from was ever read, nothing was promised.
+
+        Told again until the shard itself is promised: what it had lost by then was settled before that, for good.
+        """
+        if shard in self.promised:
+            return
         truly = oracle.histories[shard.stream_arn].shard(shard)
         known = any(each in self.promised for each in _lineage(shard, oracle))
         promised = known or shard.stream_arn in oracle.since_ms

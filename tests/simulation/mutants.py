@@ -13,9 +13,11 @@ from lockside.core.change import ShardRef
 from lockside.core.deadlines import Declared
 from lockside.core.entity import EntityKey
 from lockside.core.log import LogHead
-from lockside.core.ports import ObserverRecord, RowReader, StartMode
+from lockside.core.now import Now
+from lockside.core.ports import Clock, ObserverRecord, RowReader, StartMode
 from lockside.core.recipe import Source
 from lockside.engines.processor import ShardProcessor
+from lockside.ops.clock import DATE_STEP_MS, EndpointClock
 from lockside.reactions.lapses import LapseWatch
 from tests.fakes.changes import recipe
 from tests.simulation.parts import Parts
@@ -189,6 +191,25 @@ class UnsealedTrail(AuditTrail):
             super().write_head(head)
 
 
+class ForgetfulClock(EndpointClock):
+    """Believes its own wall clock, less what the newest answer alone shows it to be ahead: a slow one shows nothing."""
+
+    def __init__(self, clock: Clock, margin_ms: int) -> None:
+        """Begin as the clock is."""
+        super().__init__(clock, margin_ms)
+        self._ours = clock
+        self._ahead_ms = 0
+
+    def now(self) -> Now:
+        """Read both clocks."""
+        now = self._ours.now()
+        return Now(now.wall_ms - self._ahead_ms, now.mono_ms)
+
+    def heard(self, asked: Now, endpoint_ms: int) -> None:
+        """Take in the Date of an answer."""
+        self._ahead_ms = max(0, asked.wall_ms - endpoint_ms - DATE_STEP_MS)
+
+
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """A planted bug: the parts with it in, what a checker says of it, and a seed whose world shows it."""
@@ -207,5 +228,6 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     "a second lapse after a TTL delete": Mutant(Parts(lapses=TwofoldLapses), "second lapse"),
     "a recipe change mid-log": Mutant(Parts(trail=CarelessTrail), "its recipe", seed=4),
     "a zombie that writes across a gap": Mutant(Parts(trail=UnsealedTrail), "sealed=True", seed=455),
+    "a clock that forgets": Mutant(Parts(clock=ForgetfulClock), "a lapse that never was"),
     "a flag from memory": Mutant(Parts(processor=WithMemoryProcessor), "its recipe gives"),
 }

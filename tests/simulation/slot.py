@@ -7,8 +7,8 @@ from tests.simulation.process import Process
 from tests.simulation.scheduler import Actor
 from tests.simulation.worker import Place, Watching, Worker
 
-SKEW_MS_MAX: Final = 1_500
-"""Clocks are off by less than the recipe's margin of 2 s, which is what they are promised to be."""
+SKEWS_MS_MAX: Final = (1_500, 30_000)
+"""Clocks are off by less than the recipe's margin of 2 s, or by far more: nothing that is promised hangs on them."""
 
 DOWN_MS_MAX: Final = 9_000
 LOOK_MS: Final = 500
@@ -62,15 +62,19 @@ class Slot(Actor):
             process.note("is asked to stop")
             process.stop()
         elif chance.happens("clock_jump"):
-            process.skew_ms = chance.between(-SKEW_MS_MAX, SKEW_MS_MAX)
+            process.skew_ms = self._skew_ms()
             process.note(f"its clock is {process.skew_ms} ms off")
 
     def _start(self) -> None:
         chance = self._chance
         self._runs += 1
-        skew_ms = chance.between(-SKEW_MS_MAX, SKEW_MS_MAX) if chance.faults.clock_jump else 0
+        skew_ms = self._skew_ms() if chance.faults.clock_jump else 0
         name = f"{self.name} run {self._runs}"
         process = Process(name, self._scheduler, chance, skew_ms, lambda text: self._place.note(name, text))
         self.worker = Worker(process, self._place, self._watching())
         process.note("starts")
         self.worker.start()
+
+    def _skew_ms(self) -> int:
+        most_ms = self._chance.one_of(SKEWS_MS_MAX)
+        return self._chance.between(-most_ms, most_ms)

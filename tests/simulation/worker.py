@@ -106,6 +106,8 @@ class Worker:
         self.timer = DeadlineTimer(process, NoLoops(), self.fail)
         self._watching = {each.table: each for each in watching}
         self._parts = place.parts
+        margins_ms = [source.recipe.clock_margin_ms for each in watching for source in each.sources]
+        self._clock = place.parts.clock(process, min(margins_ms))
         database: Any = Line(process, place.database)
         self._database = database
         self._streams: Any = place.parts.streams(Line(process, place.streams))
@@ -148,6 +150,7 @@ class Worker:
             jitter=self.process.chance.random.random,
             settings=PACE,
             tables=FollowedTables(self._streams, Streams(self._database, STATE, self._retrier)),
+            heard=self._clock.heard,
         )
         plans = [StreamPlan(each.table, each.arn, each.start, 1_000, each.on_gap) for each in self._watching.values()]
         self.engine = EmbeddedEngine(plans, self._processor, services)
@@ -183,7 +186,7 @@ class Worker:
             self.process.note(f"could not record {type_}")
 
     def _join_neighbours(self) -> Neighbours:
-        chance, process, database = self.process.chance, self.process, self._database
+        chance, database = self.process.chance, self._database
 
         def nonce() -> bytes:
             return chance.random.randbytes(NONCE_BYTES)
@@ -193,13 +196,13 @@ class Worker:
             keys=PUBLIC_KEYS,
             reader=self._parts.rows(BatchRowReader(database)),
             trail=self._trail,
-            clock=process,
+            clock=self._clock,
             meter=NoMeter(),
             announce=_nobody,
         )
         live = LiveTable(database, STATE, PUBLIC_KEYS, self._retrier, Inline(), nonce)
         kept = UndecodableTable(database, STATE, PUBLIC_KEYS.seal, self._retrier, nonce)
-        return Neighbours(self._trail, live, lapses, kept, process, NoMeter(), _nobody, rearmed=self._rearmed)
+        return Neighbours(self._trail, live, lapses, kept, self._clock, NoMeter(), _nobody, rearmed=self._rearmed)
 
     def _highest_epoch(self) -> int:
         checkpoints = self._parts.checkpoints(self._database, STATE, self._retrier, self.process)

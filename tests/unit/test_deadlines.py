@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Final
 
+import pytest
+
 from lockside.core.deadlines import REBUILD_FROM, Deadlines, timer_for
 from lockside.core.entity import EntityKey
 from lockside.core.event import Hold
@@ -64,6 +66,25 @@ def test_a_stored_deadline_waits_out_the_margin() -> None:
     timer = timer_for("src", SESSION, RECIPE, FRESH)
     assert timer.legal_ms == CREATED_MS + 60_000 + 2_000
     assert timer.due_ms - FRESH.mono_ms == timer.legal_ms - FRESH.wall_ms
+
+
+@pytest.mark.parametrize("off_ms", [-3_600_000, -30_000, 0, 30_000, 3_600_000])
+@pytest.mark.parametrize("age_ms", [0, 900, 60_000, 3_600_000])
+def test_no_lapse_is_dated_before_the_lease_has_lasted(off_ms: int, age_ms: int) -> None:
+    """Whatever our wall clock says when the change is received, and however old it is by then."""
+    received = Now(CREATED_MS + age_ms + off_ms, 50_000)
+    assert timer_for("src", LOCK, RECIPE, received).legal_ms >= CREATED_MS + 4_000
+    assert timer_for("src", SESSION, RECIPE, received).legal_ms == CREATED_MS + 62_000
+
+
+def test_a_deadline_shortened_into_the_past_ends_a_hold_no_earlier_than_that_was_written() -> None:
+    """It was held until then; the read that proves it is due at once."""
+    shortened = replace(SESSION, deadline_ms=CREATED_MS - 3_600_000)
+    timer = timer_for("src", shortened, RECIPE, FRESH)
+    assert timer.legal_ms == CREATED_MS
+    book = Deadlines()
+    book.observe("src", KEY, shortened, RECIPE, FRESH)
+    assert [due.legal_ms for due in book.due(FRESH, caught_up=True, limit=9)] == [CREATED_MS]
 
 
 def test_a_renewal_moves_the_deadline() -> None:

@@ -15,7 +15,7 @@ import lockside
 from lockside.core.now import Now
 from lockside.core.telemetry import Counter, Gauge, Meter, Timing
 from lockside.errors import SetupError
-from lockside.ops.clock import AHEAD_MS_MAX, EndpointClock, SystemClock
+from lockside.ops.clock import SystemClock
 from lockside.ops.health import HealthServer, Pages
 from lockside.ops.heartbeat import Heartbeats
 from lockside.ops.metrics import COUNTERS, GAUGES, TIMINGS, Described, PrometheusMeter
@@ -216,18 +216,3 @@ def test_the_system_clock_goes_forward() -> None:
     first, second = clock.now(), clock.now()
     assert first.mono_ms <= second.mono_ms
     assert first.wall_ms > 1_700_000_000_000
-
-
-@pytest.mark.parametrize(
-    ("sent_ms", "endpoint_ms", "less_ms"),
-    [(40_000, 10_000, 29_000), (10_900, 10_000, 0), (5_000, 10_000, 0), (10**9, 0, AHEAD_MS_MAX)],
-    ids=["half a minute ahead", "the header's rounding", "behind", "a date that cannot be"],
-)
-def test_deadlines_run_by_the_endpoints_clock_where_ours_is_ahead(sent_ms: int, endpoint_ms: int, less_ms: int) -> None:
-    """What its Date header says is taken off; only as far as rounding and the way there do not explain it."""
-    clock = HandClock()
-    ours = EndpointClock(clock)
-    ours.heard(sent_ms, endpoint_ms)
-    assert ours.now() == Now(clock.now().wall_ms - less_ms, clock.now().mono_ms)
-    ours.heard(0, 0)
-    assert ours.now() == clock.now(), "the newest answer counts: clocks are set right"

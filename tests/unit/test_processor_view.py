@@ -6,6 +6,7 @@ import pytest
 
 from lockside.core.log import Placed
 from lockside.core.status import BAD_AFTER_MS, ShardView
+from lockside.errors import StoppedError
 from tests.fakes.shard import ShardRig
 from tests.fakes.sources import lock_keys, pydynlock, source, wire
 from tests.fakes.trail import MemoryTrail
@@ -100,3 +101,26 @@ def test_an_ended_shard_says_so_while_it_has_deadlines() -> None:
     rig.consume()
     rig.processor.shard_ended()
     assert (rig.processor.view().state, rig.processor.done) == ("ended", False)
+    rig.clock.advance(3_600)
+    assert (rig.processor.view().lag_ms, rig.processor.behind_seconds) == (0, 0.0)
+
+
+def test_a_shard_that_is_not_read_falls_behind_from_its_beginning(rig: ShardRig) -> None:
+    """Denied from the start, it has no page to count from; caught up, it counts from the last one."""
+    rig.clock.advance(1_800)
+    assert rig.processor.behind_seconds == 1_800.0
+    rig.processor.process_records([], caught_up=True)
+    assert rig.processor.behind_seconds == 0.0
+    rig.clock.advance(20 * 3_600)
+    assert rig.processor.behind_seconds == 72_000.0
+
+
+def test_a_change_that_is_not_acknowledged_shows_its_age_after_its_shard_was_given_up(rig: ShardRig) -> None:
+    """A halted shard holds it up until somebody acts."""
+    rig.table.put(JOB, pydynlock("alpha", "v1"))
+    rig.trail.fail.append(StoppedError("write"))
+    with pytest.raises(StoppedError):
+        rig.consume()
+    rig.processor.lease_lost()
+    rig.clock.advance(7_200)
+    assert (rig.processor.done, rig.processor.unwritten_seconds) == (True, 7_200.0)

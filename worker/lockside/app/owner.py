@@ -18,7 +18,7 @@ from lockside.core import telemetry
 from lockside.core.ownership import OwnerRow, Standing, Term
 from lockside.core.ports import Clock, Loops, Stop
 from lockside.core.telemetry import Meter
-from lockside.errors import FencedError, SetupError, StoppedError
+from lockside.errors import FencedError, LocksideError, SetupError, StoppedError
 from lockside.state.ownership import Candidate, Ownership, OwnerTable
 
 if TYPE_CHECKING:
@@ -88,8 +88,11 @@ class Owner:
             stop.wait(self._look_seconds())
         raise StoppedError("standing by")
 
-    def release(self) -> None:
-        """Hand the application back, if we have it: a standby takes it at its next look. Never raises."""
+    def release(self, ended: str | None = None) -> None:
+        """Hand the application back, if we have it: a standby takes it at its next look. Never raises.
+
+        `ended` is left for `lockside status`: what ended this worker, None where it stops in good order.
+        """
         if self._thread is None:
             return
         self._ended.set()
@@ -99,7 +102,7 @@ class Owner:
             LOG.warning("ownership_not_released")
             return
         try:
-            if self._ownership.release():
+            if self._ownership.release(ended):
                 LOG.info("ownership_released", owner_epoch=self.term.epoch)
         except (ClientError, BotoCoreError) as error:
             LOG.warning("ownership_not_released", **{telemetry.ERROR: error_code(error)})
@@ -219,6 +222,13 @@ def ownership_of(
         lease_ms=round(settings.engine.owner_lease_seconds * 1000),
     )
     return Ownership(OwnerTable(client, settings.state.table, clock), candidate, epoch_floor)
+
+
+def last_words(error: BaseException) -> str:
+    """Say what ended a worker, for its owner row: our own texts whole, of anything else only what names it."""
+    if isinstance(error, LocksideError):
+        return str(error)
+    return f"{error_code(error)}, which is unexpected; look at the end of its log, start it again"
 
 
 def named(row: OwnerRow) -> str:

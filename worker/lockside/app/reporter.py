@@ -100,7 +100,8 @@ class StatusRows:
             there, ended = self._in_fleet(there, ended)
         gone = [] if last else ended[:ROWS_MAX]
         again_ms = self._round_ms * max(1, -(-len(statuses) // ROWS_MAX))
-        waiting = sorted(statuses, key=lambda status: there.get(status.shard, 0))
+        # There is no round after the last one: what halted comes first.
+        waiting = sorted(statuses, key=lambda each: (last and each.state != "halted", there.get(each.shard, 0)))
         chosen = [replace(status, again_ms=again_ms) for status in waiting[: ROWS_MAX - len(gone)]]
         self._table.refresh(chosen, gone)
         self._rounds += 1

@@ -107,6 +107,8 @@ def _down(owner: OwnerRow | None, now_ms: int) -> str | None:
     """Say why no worker owns the application, as far as its row tells; None if one does."""
     if owner is None:
         return "no worker has run yet; `lockside run` starts one"
+    if owner.owner is None and owner.ended is not None:
+        return f"no worker runs: the last one, on {owner.place}, ended: {owner.ended}"
     if owner.owner is None:
         return f"no worker runs: the last one, on {owner.place}, stopped in good order; `lockside run` starts one"
     if shows_life(owner.renewed_ms, owner.lease_ms, now_ms):

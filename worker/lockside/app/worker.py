@@ -16,7 +16,7 @@ from ulid import ULID
 
 from lockside import __version__
 from lockside.app import fleet, sources
-from lockside.app.owner import Owner, ownership_of
+from lockside.app.owner import Owner, last_words, ownership_of
 from lockside.app.reporter import Facts, Reporter, StatusRows
 from lockside.app.sources import Stream
 from lockside.app.timer import DeadlineTimer
@@ -130,7 +130,7 @@ class Worker:
         self._by_table = {stream.table: stream for stream in streams}
         self._stop = stop
         self._clock = clock
-        self._deadline_clock = EndpointClock(clock)
+        self._deadline_clock = EndpointClock(clock, settings.recipe.clock_margin_ms)
         self._failure: BaseException | None = None
         self._heartbeats = Heartbeats(clock, silence_max_ms(settings))
         self._processors: dict[ShardRef, ShardProcessor] = {}
@@ -219,14 +219,36 @@ class Worker:
         except StoppedError:
             LOG.info("stopped_before_start")
             return
+        ended: str | None = None
         try:
             self._run(term, once=once)
+        except BaseException as error:
+            ended = last_words(error)
+            raise
         finally:
-            self._owner.release()
+            self._owner.release(ended)
 
     def _run(self, term: Term, *, once: bool) -> None:
         engine = self._engine = self._make_engine(term)
         reporter = self._make_reporter(engine, term)
+        fenced = False
+        try:
+            self._consume(engine, reporter, once=once)
+        except FencedError:
+            fenced = True
+            raise
+        finally:
+            # Also of a run that failed: `lockside status` tells what halted it. Fenced, the rows are the new owner's.
+            if not fenced:
+                reporter.report_last()
+        try:
+            self._observe("worker.stopped", {"version": __version__})
+        except StoppedError:
+            # The trail did not answer while we are stopping: that the worker stopped is told by the next start.
+            LOG.warning("stop_not_recorded")
+
+    def _consume(self, engine: Engine, reporter: Reporter, *, once: bool) -> None:
+        """Let the engine read until it ends, or is told to; all threads have ended by then. Raises what ended it."""
         self._timer.start()
         try:
             self._observe("worker.started", {"version": __version__, "once": once})
@@ -244,12 +266,6 @@ class Worker:
             reporter.stop()
         if self._failure is not None:
             raise self._failure
-        reporter.report_last()
-        try:
-            self._observe("worker.stopped", {"version": __version__})
-        except StoppedError:
-            # The trail did not answer while we are stopping: that the worker stopped is told by the next start.
-            LOG.warning("stop_not_recorded")
 
     def close(self) -> None:
         """End the threads that write."""
@@ -267,7 +283,7 @@ class Worker:
             return reasons or ["starting"]
         reasons += self._engine.unread(UNREADY_SECONDS)
         for processor in list(self._processors.values()):
-            seconds = self._unwritten_seconds(processor)
+            seconds = processor.unwritten_seconds
             if seconds > UNREADY_SECONDS:
                 shard = processor.shard
                 reasons.append(
@@ -276,17 +292,24 @@ class Worker:
         return reasons
 
     def refresh(self) -> None:
-        """Bring the gauges up to now, before they are read."""
+        """Bring the gauges up to now, before they are read: ages grow also where nothing happens any more."""
+        halted = self._halted()
         for processor in list(self._processors.values()):
-            shard = processor.shard
-            seconds = self._unwritten_seconds(processor)
-            self.meter.gauge("oldest_unwritten_seconds", seconds, table=shard.table, shard=shard.shard_id)
+            shard, behind = processor.shard, processor.behind_seconds
+            # Of a halted shard nothing more is written: what it has not seen is held up too, and may be as old.
+            unwritten = max(processor.unwritten_seconds, behind if shard in halted else 0.0)
+            self.meter.gauge("lag_seconds", behind, table=shard.table, shard=shard.shard_id)
+            self.meter.gauge("oldest_unwritten_seconds", unwritten, table=shard.table, shard=shard.shard_id)
         self._forget_done()
+        self.meter.gauge("shards_halted", float(len(halted)))
         self.meter.gauge("live_deadlines", float(self.deadlines_armed()))
 
     def deadlines_armed(self) -> int:
         """Count the deadlines armed in all shards."""
         return sum(processor.deadlines_armed() for processor in list(self._processors.values()))
+
+    def _halted(self) -> Mapping[ShardRef, LocksideError]:
+        return {} if self._engine is None else self._engine.halted()
 
     def _highest_epoch(self) -> int:
         checkpoints = Checkpoints(self._clients.dynamodb, self._settings.state.table, self._retrier, self._clock)
@@ -363,14 +386,14 @@ class Worker:
         return processor
 
     def _forget_done(self) -> None:
-        """Let go of shards with nothing left to watch: they come and go for as long as the worker runs."""
-        for shard, processor in list(self._processors.items()):
-            if processor.done and self._processors.pop(shard, None) is not None:
-                self.meter.forget(table=shard.table, shard=shard.shard_id)
+        """Let go of shards with nothing left to watch: they come and go for as long as the worker runs.
 
-    def _unwritten_seconds(self, processor: ShardProcessor) -> float:
-        since_ms = processor.unwritten_since_ms
-        return 0.0 if since_ms is None else max(0.0, (self._clock.now().wall_ms - since_ms) / 1000)
+        One that was halted stays, so that its age is told until somebody acts.
+        """
+        halted = self._halted()
+        for shard, processor in list(self._processors.items()):
+            if processor.done and shard not in halted and self._processors.pop(shard, None) is not None:
+                self.meter.forget(table=shard.table, shard=shard.shard_id)
 
     def _observe(self, type_: ObserverType, facts: Mapping[str, Any]) -> None:
         now = self._clock.now()

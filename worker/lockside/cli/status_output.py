@@ -81,6 +81,7 @@ def _owner_object(row: "OwnerRow", *, live: bool) -> dict[str, Any]:
         "lease_ms": row.lease_ms,
         "renewed": _instant(row.renewed_ms),
         "live": live,
+        "ended": row.ended,
     }
 
 

@@ -75,7 +75,8 @@ class Batch:
     def before(self, position: int) -> "Batch":
         """Return what a shard may still write that halts before a change of this batch.
 
-        No position is left to be checkpointed: what follows the last one is read and worked out again.
+        No position of it is left to be checkpointed: the live index lacks what a later change of the batch took the
+        place of. All of it is read and worked out again.
         """
         return replace(
             self,
@@ -270,7 +271,8 @@ def _is_same(remembered: Hold, before: Hold | None) -> bool:
 def _legal_ms(hold: Hold, change: Change, timer: Timer | None) -> int:
     """Return the legal instant in wall time: as stored, else as armed, else at the latest when this change was made."""
     if hold.deadline_ms is not None:
-        return hold.deadline_ms + hold.grace_ms
+        stored_ms = hold.deadline_ms + hold.grace_ms
+        return stored_ms if timer is None else max(timer.hold.created_ms, stored_ms)
     return change.created_ms if timer is None else timer.legal_ms
 
 

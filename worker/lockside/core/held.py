@@ -142,7 +142,8 @@ def due(packed: bytes, recipe: Recipe) -> Due:
     """Work out when a hold is due, without the hold."""
     numbers = _numbers(packed)
     if numbers.facts & _STORED:
-        return instants.stored_due(numbers.deadline_ms + numbers.grace_ms, recipe, numbers.received)
+        honoured_ms = numbers.deadline_ms + numbers.grace_ms
+        return instants.stored_due(honoured_ms, numbers.created_ms, recipe, numbers.received)
     return instants.leased_due(numbers.lease_ms, numbers.created_ms, recipe, numbers.received)
 
 

@@ -39,17 +39,24 @@ Due = tuple[int, int, int]
 """When a lapse is due and when it may be tested at the earliest, on the monotonic clock; the legal instant."""
 
 
-def stored_due(honoured_until_ms: int, recipe: Recipe, received: Now) -> Due:
-    """Work out when a stored deadline is due, grace included."""
-    legal_ms = honoured_until_ms + recipe.clock_margin_ms
-    due_ms = received.mono_ms + legal_ms - received.wall_ms
-    return due_ms, due_ms, legal_ms
+def stored_due(honoured_until_ms: int, created_ms: int, recipe: Recipe, received: Now) -> Due:
+    """Work out when a stored deadline is due, grace included.
+
+    One that was shortened into the past ended what was held when that was written, not before.
+    """
+    passed_ms = honoured_until_ms + recipe.clock_margin_ms
+    due_ms = received.mono_ms + passed_ms - received.wall_ms
+    return due_ms, due_ms, max(created_ms, passed_ms)
 
 
 def leased_due(lease_ms: int, created_ms: int, recipe: Recipe, received: Now) -> Due:
-    """Work out when a lease is due: from receipt, or from the creation time where that tells earlier."""
+    """Work out when a lease is due: from receipt, or from the creation time where that tells earlier.
+
+    It did not lapse before it had lasted from its creation on, even by a wall clock that is behind.
+    """
     early_ms = leased_early_ms(lease_ms, created_ms, recipe, received)
-    return received.mono_ms + lease_ms, early_ms, received.wall_ms + early_ms - received.mono_ms
+    legal_ms = max(created_ms + lease_ms, received.wall_ms + early_ms - received.mono_ms)
+    return received.mono_ms + lease_ms, early_ms, legal_ms
 
 
 def leased_early_ms(lease_ms: int, created_ms: int, recipe: Recipe, received: Now) -> int:

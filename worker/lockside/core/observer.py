@@ -49,7 +49,7 @@ def revival_record(seen: Sighting, lapse: Declared, written_ms: int) -> Observer
     """Tell of a write by the same owner after its lapse: renewed late, or taken again under the same name."""
     type_: ObserverType = "lock.revived" if lapse.hold.kind == "lock" else "session.revived"
     facts = {"certainty": "inferred", "lapsed_at": rfc3339(lapse.legal_ms)}
-    return _of_hold(type_, seen, lapse.hold, written_ms, facts)
+    return _of_hold(type_, seen, lapse.hold, max(written_ms, lapse.legal_ms), facts)
 
 
 def redriven_record(
@@ -132,11 +132,12 @@ def _end(position: int | None, at_ms: int | None) -> dict[str, str] | None:
 
 
 def _known(lapse: Declared, declared_ms: int) -> dict[str, Any]:
-    late_ms = max(0, declared_ms - lapse.legal_ms)
+    # What is declared has passed: a clock that says otherwise is behind.
+    declared_ms = max(declared_ms, lapse.legal_ms)
     return {
         "legal_instant": rfc3339(lapse.legal_ms),
         "declared_at": rfc3339(declared_ms),
-        "known_late_ms": str(late_ms),
+        "known_late_ms": str(declared_ms - lapse.legal_ms),
     }
 
 

@@ -27,7 +27,8 @@ class OwnerRow:
     """The ownership row. `owner` is a worker's run id, None when the last owner handed it back.
 
     `beat` is raised at each renewal, so that two equal rows mean that nobody renewed between them. `place`,
-    `renewed_ms` and `taken_ms` are for people; nothing is decided by them.
+    `renewed_ms`, `taken_ms` and `ended` are for people; nothing is decided by them. `ended` says what ended the last
+    owner, None where it stopped in good order.
     """
 
     epoch: int
@@ -37,6 +38,7 @@ class OwnerRow:
     place: str = ""
     renewed_ms: int = 0
     taken_ms: int = 0
+    ended: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,11 @@ Counter = Literal[
     "leases_lost",  # leases that went to another worker while this one held them, by table
 ]
 Gauge = Literal[
-    "lag_seconds",  # now minus the newest consumed record's creation time, by table and shard
+    "lag_seconds",  # how old what was not seen may be, by table and shard
     "oldest_unwritten_seconds",  # age of the oldest change read and not yet acknowledged, by table and shard
     "live_deadlines",  # deadlines armed
     "shards_open",  # shards being read
+    "shards_halted",  # shards that stand still until a person acts
     "owner",  # 1 while this worker owns the application, 0 while it stands by or was taken over
     "leases_held",  # shards that KCL has leased to this worker, by table
     "undecodable_kept",  # undecodable changes kept for redrive, by table and shard

@@ -20,7 +20,7 @@ from lockside.core.telemetry import Meter
 from lockside.engines.reach import Reach
 from lockside.engines.stream import StreamPlan
 from lockside.engines.tip import Tip, creation_ms
-from lockside.errors import StoppedError, StreamLostError
+from lockside.errors import StoppedError, StreamLostError, UndecodableLimitError
 from lockside.state.checkpoints import Checkpoints
 
 LOG = structlog.get_logger(__name__)
@@ -128,7 +128,12 @@ class ShardConsumer:
             self._tell_loss(self.loss, records, ended=ended)
         if records and not self.remembered:
             self._promise(creation_ms(records[0]) or now_ms)
-        self._processor.process_records(self._since(records), caught_up=self.tip.caught_up)
+        try:
+            self._processor.process_records(self._since(records), caught_up=self.tip.caught_up)
+        except UndecodableLimitError:
+            # Nothing was wrong with what came before; that is all that is left to save, perhaps for hours.
+            self.checkpoint()
+            raise
         self.position = self.position if position is None else position
         self._unflushed_records += len(records)
         if records:

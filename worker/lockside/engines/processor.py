@@ -21,6 +21,7 @@ from lockside.core.deadlines import Declared, Timer
 from lockside.core.entity import Keys
 from lockside.core.gap import Gap
 from lockside.core.log import LogHead
+from lockside.core.now import Now
 from lockside.core.ports import (
     Announce,
     Clock,
@@ -91,6 +92,7 @@ class ShardProcessor:
         self._held_since_ms: int | None = None
         self._newest_ms: int | None = None
         self._page_ms: int | None = None
+        self._began_ms = neighbours.clock.now().mono_ms
 
     def initialize(self, shard: ShardRef, position: int | None, since_ms: int | None = None) -> LogHead:
         """Open the shard's log and return its head; consume after `position` from here on."""
@@ -188,15 +190,10 @@ class ShardProcessor:
         """Tell how it stands."""
         now = self._with.clock.now()
         unwritten_ms = self._unwritten_since_ms
-        lag_ms = None
-        if self._caught_up and self._page_ms is not None:
-            lag_ms = now.mono_ms - self._page_ms
-        elif self._newest_ms is not None:
-            lag_ms = max(0, now.wall_ms - self._newest_ms)
         return ShardView(
             state=self._state(now.mono_ms),
             position=self._consumed,
-            lag_ms=lag_ms,
+            lag_ms=self._lag_ms(now),
             unwritten_ms=None if unwritten_ms is None else max(0, now.wall_ms - unwritten_ms),
             held_since_ms=None if unwritten_ms is None else self._held_since_ms,
             deadlines=self.deadlines_armed(),
@@ -204,9 +201,17 @@ class ShardProcessor:
         )
 
     @property
-    def unwritten_since_ms(self) -> int | None:
-        """Return when the oldest change was made that is read and not acknowledged: as told, else when it was read."""
-        return self._unwritten_since_ms
+    def behind_seconds(self) -> float:
+        """How old what it has not seen may be; before its first page, for how long it has waited for one."""
+        now = self._with.clock.now()
+        lag_ms = self._lag_ms(now)
+        return (now.mono_ms - self._began_ms if lag_ms is None else lag_ms) / 1000
+
+    @property
+    def unwritten_seconds(self) -> float:
+        """The age of the oldest change read and not acknowledged: as told, else since its receipt; 0 if none."""
+        since_ms = self._unwritten_since_ms
+        return 0.0 if since_ms is None else max(0.0, (self._with.clock.now().wall_ms - since_ms) / 1000)
 
     @property
     def shard(self) -> ShardRef:
@@ -249,6 +254,13 @@ class ShardProcessor:
         with self._lock:
             self._alive = False
             self._closed = True
+
+    def _lag_ms(self, now: Now) -> int | None:
+        if self._ended:
+            return 0
+        if self._caught_up and self._page_ms is not None:
+            return now.mono_ms - self._page_ms
+        return None if self._newest_ms is None else max(0, now.wall_ms - self._newest_ms)
 
     def _state(self, now_ms: int) -> State:
         if self._ended:
@@ -298,6 +310,8 @@ class ShardProcessor:
             self._with.meter.count("written", len(placed), log="change")
             self._with.announce([orjson.loads(item.record.body) for item in placed])
         if refused is not None:
+            # Else what is kept would stay pending, and could not be redriven to make room, for as long as this goes on.
+            self.flush()
             raise refused
 
     def _keep(self, batch: Batch, head: LogHead) -> UndecodableLimitError | None:

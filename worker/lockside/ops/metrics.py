@@ -40,12 +40,17 @@ COUNTERS: Final[Mapping[Counter, Described]] = {
     "leases_lost": Described("Leases that went to another worker while this one held them.", ("table",)),
 }
 GAUGES: Final[Mapping[Gauge, Described]] = {
-    "lag_seconds": Described("Now minus the creation time of the newest consumed record.", ("table", "shard")),
+    "lag_seconds": Described(
+        "How old what a shard has not seen may be; it grows while no page is read.", ("table", "shard")
+    ),
     "oldest_unwritten_seconds": Described(
-        "Age of the oldest change read and not yet acknowledged; the stream forgets at 86400.", ("table", "shard")
+        "Age of the oldest change read and not yet acknowledged, in a halted shard of all that it holds up; the stream "
+        "forgets at 86400.",
+        ("table", "shard"),
     ),
     "live_deadlines": Described("Deadlines armed."),
     "shards_open": Described("Shards being read."),
+    "shards_halted": Described("Shards that stand still until somebody acts."),
     "owner": Described("1 while this worker owns its application, 0 while it stands by or was taken over."),
     "leases_held": Described("Shards that KCL has leased to this worker.", ("table",)),
     "undecodable_kept": Described(

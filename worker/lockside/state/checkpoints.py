@@ -137,7 +137,7 @@ class Checkpoints:
             "checkpoint_begin",
             lambda: self.client.update_item(
                 TableName=self.table,
-                Key={"pk": {"S": _partition(stream_arn)}, "sk": {"S": START_KEY}},
+                Key=_start_key(stream_arn),
                 UpdateExpression=f"SET {name} = if_not_exists({name}, :now)",
                 ExpressionAttributeValues={":now": {"N": str(began_ms)}},
                 ReturnValues="ALL_NEW",
@@ -177,6 +177,12 @@ class Checkpoints:
         except ClientError as error:
             if verdict(error) is not Verdict.CONDITION:
                 raise
+
+    def forget_start(self, stream_arn: str) -> None:
+        """Remove when a stream was begun; for one that is drained and asked for no more."""
+        self.retrier.call(
+            "checkpoint_forget", lambda: self.client.delete_item(TableName=self.table, Key=_start_key(stream_arn))
+        )
 
     def _update(self, shard: ShardRef, change: str, forward: str, values: Mapping[str, Any]) -> bool:
         """Write to a shard's item; False where `forward` does not hold."""
@@ -313,6 +319,10 @@ def _fenced(shard: ShardRef, term: Term, epoch: str) -> str:
 
 def _key(shard: ShardRef) -> dict[str, Any]:
     return {"pk": {"S": _partition(shard.stream_arn)}, "sk": {"S": shard.shard_id}}
+
+
+def _start_key(stream_arn: str) -> dict[str, Any]:
+    return {"pk": {"S": _partition(stream_arn)}, "sk": {"S": START_KEY}}
 
 
 def _partition(stream_arn: str) -> str:

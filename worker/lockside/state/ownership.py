@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 OWNER_SORT: Final = "owner"
+ENDED: Final = "ended"
+ENDED_MAX: Final = 1_000
+"""Characters of the last words of an owner."""
 
 NAMES: Final = {"#epoch": "epoch", "#owner": "owner", "#beat": "beat", "#renewed": "renewed_ms"}
 SEEN: Final = "#epoch = :seen AND #beat = :beat AND {owner}"
@@ -100,16 +103,25 @@ class OwnerTable:
             )
         )
 
-    def release(self, candidate: Candidate, epoch: int) -> bool:
-        """Hand the row back, its epoch kept; False if it was another's already."""
+    def release(self, candidate: Candidate, epoch: int, ended: str | None = None) -> bool:
+        """Hand the row back, its epoch kept, and what ended us if that was no good order; False if it was another's.
+
+        Who takes the row next writes it anew, without that.
+        """
+        names = {name: NAMES[name] for name in ("#epoch", "#owner")}
+        values = _ours(candidate, epoch)
+        update = "REMOVE #owner"
+        if ended is not None:
+            update = f"SET #ended = :ended {update}"
+            names, values = {**names, "#ended": ENDED}, {**values, ":ended": {"S": ended[:ENDED_MAX]}}
         return self._met(
             lambda: self.client.update_item(
                 TableName=self.table,
                 Key=owner_key(candidate.application),
-                UpdateExpression="REMOVE #owner",
+                UpdateExpression=update,
                 ConditionExpression=OURS,
-                ExpressionAttributeNames={name: NAMES[name] for name in ("#epoch", "#owner")},
-                ExpressionAttributeValues=_ours(candidate, epoch),
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues=values,
             )
         )
 
@@ -188,9 +200,12 @@ class Ownership:
         self._renewed_ms = begun_ms
         return Standing.MINE
 
-    def release(self) -> bool:
-        """Hand the row back, so that a standby takes it at its next look; False if it was lost before."""
-        return self._table.release(self._candidate, self._watch.epoch)
+    def release(self, ended: str | None = None) -> bool:
+        """Hand the row back, so that a standby takes it at its next look; False if it was lost before.
+
+        `ended` says what ended us, None where we stop in good order.
+        """
+        return self._table.release(self._candidate, self._watch.epoch, ended)
 
     def _now_ms(self) -> int:
         return self._table.clock.now().mono_ms
@@ -225,4 +240,5 @@ def _row(item: Mapping[str, Any]) -> OwnerRow:
         renewed_ms=int(item["renewed_ms"]["N"]),
         # A row of an older worker has none.
         taken_ms=int(item.get("taken_ms", {"N": "0"})["N"]),
+        ended=item[ENDED]["S"] if ENDED in item else None,
     )

@@ -109,7 +109,7 @@ class ShardReader:
         if self._aged_out and self._missing:
             consumer.end_lost(self._missing_ms)
             return Step(Progress.ENDED)
-        asked_ms = self._services.clock.now().wall_ms
+        asked = self._services.clock.now()
         try:
             page = self._cursor.fetch(self._services.streams, self._settings.page_records)
         except (ClientError, BotoCoreError) as error:
@@ -118,7 +118,7 @@ class ShardReader:
             return self._after_faulty_page(error)
         sized(wire_bytes(page))
         if (theirs_ms := endpoint_ms(page)) is not None:
-            self._services.heard(asked_ms, theirs_ms)
+            self._services.heard(asked, theirs_ms)
         self._recovered()
         try:
             self._consume(page)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lockside.core.now import Now
 from lockside.core.ports import Clock, Loops, NoLoops
 from lockside.core.telemetry import Meter
 from lockside.engines.embedded.pace import Jitter
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from types_boto3_dynamodbstreams import DynamoDBStreamsClient
 
 
-def nobody(_sent_ms: int, _endpoint_ms: int) -> None:
+def nobody(_asked: Now, _endpoint_ms: int) -> None:
     """Tell nobody of the endpoint's clock."""
 
 
@@ -23,7 +24,7 @@ def nobody(_sent_ms: int, _endpoint_ms: int) -> None:
 class Services:
     """What every table, stream and reader of an engine shares.
 
-    `heard` is told of each page: our wall clock when it was asked for, and the endpoint's when it answered.
+    `heard` is told of each page: our clocks when it was asked for, and the endpoint's when it answered.
     """
 
     streams: "DynamoDBStreamsClient"
@@ -34,4 +35,4 @@ class Services:
     settings: Settings
     loops: Loops = field(default_factory=NoLoops)
     tables: Tables = field(default_factory=NoTables)
-    heard: Callable[[int, int], None] = nobody
+    heard: Callable[[Now, int], None] = nobody

@@ -1,8 +1,9 @@
 """One watched table: its stream, and the one that takes its place when the stream is switched off and on again.
 
 Strategy: the old stream is drained first, however the new one was found, and the new one then begins at its beginning.
-Both are remembered until the old one is drained. A stream that cannot be found is judged by what its table says:
-another stream took its place, the table is gone, or neither, and then it is asked for again.
+Both are remembered until the old one is drained, and for its day (engines/bygone.py). A stream that cannot be found is
+judged by what its table says: another stream took its place, the table is gone, or neither, and then it is asked for
+again.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ import structlog
 from lockside.core import telemetry
 from lockside.core.change import ShardRef
 from lockside.core.ports import ProcessorFactory
+from lockside.engines.bygone import Bygone
 from lockside.engines.discovery import Discovery
 from lockside.engines.embedded.asking import CALL_ERRORS, Asking
 from lockside.engines.embedded.reader import ShardReader
@@ -38,6 +40,7 @@ class TableWatch:
         self._asking = Asking(services, "describe_table", plan.table, services.clock.now().mono_ms)
         self._streams = [StreamWatch(plan, processors, services)]
         self._known: set[str] = set()
+        self._bygone = Bygone(services.tables, services.checkpoints, services.clock)
         self._begun = False
         self._described = False
         self._follows = True
@@ -133,6 +136,7 @@ class TableWatch:
         # If all are drained, the last one stands for the table until the one that took its place is found.
         unread = [known for known in remembered if not known.drained] or [remembered[-1]]
         self._known = {known.arn for known in remembered}
+        self._bygone.add(known.arn for known in remembered[:-1] if known.drained)
         self._streams = [self._watch(known.arn, follows=known.follows) for known in unread]
         for older in self._streams[:-1]:
             older.superseded()
@@ -154,6 +158,7 @@ class TableWatch:
         self._asking.answered()
         self._asking.again_in(self._services.settings.discovery_interval_seconds)
         self._described = True
+        self._bygone.forget()
         if now is None:
             self._follows = False
         elif not now.exists and not self.gone:
@@ -193,6 +198,7 @@ class TableWatch:
         while self.current.drained and len(self._streams) > 1:
             drained = self._streams.pop(0)
             self._services.tables.drained(drained.plan.stream_arn)
+            self._bygone.add([drained.plan.stream_arn])
             self._log.info("stream_drained", **{telemetry.REASON: drained.plan.stream_arn})
         if not self.current.drained or self._told_drained:
             return
