@@ -75,11 +75,8 @@ def _make(client: "DynamoDBClient", definition: Mapping[str, Any]) -> None:
 def _active(client: "DynamoDBClient", table: str) -> Callable[[], None]:
     def look() -> None:
         described = client.describe_table(TableName=table)["Table"]
-        states = [
-            described["TableStatus"],
-            *(index["IndexStatus"] for index in described.get("GlobalSecondaryIndexes", ())),
-        ]
-        if set(states) != {"ACTIVE"}:
+        indexes = described.get("GlobalSecondaryIndexes", [])
+        if {described["TableStatus"], *(index["IndexStatus"] for index in indexes)} != {"ACTIVE"}:
             raise AgainError
 
     return look
