@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 
+from lockside.core.change import ShardRef
 from lockside.emulators.emulator import Emulator
 from lockside.errors import StreamLostError
 from tests.fakes.engine_rig import EngineRig, Kind, engine_rig
