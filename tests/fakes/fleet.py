@@ -235,10 +235,10 @@ class Fleet:
             lambda: owed <= lapsed(self.trail()), f"lapses not declared of {sorted(owed - lapsed(self.trail()))}"
         )
 
-    def told_by_all(self) -> bool:
-        """Whether both sides have declared every lapse that nobody removed the traces of."""
+    def told_by(self, *sides: str) -> bool:
+        """Whether sides that never died have declared every lapse that nobody removed the traces of."""
         owed = self._shown(self.traffic.names("expired") - self.traffic.names("reaped"))
-        return all(owed <= lapsed(self.trail(side)) for side in self.settings)
+        return all(owed <= lapsed(self.trail(side)) for side in sides)
 
     def read_alone(self) -> None:
         """Run `lockside run --once` of an application of its own."""

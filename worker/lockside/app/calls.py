@@ -20,12 +20,14 @@ PAGES_MAX: Final = 1_000
 PAGE_SHARDS: Final = 100
 """DescribeStream lists so many shards a page (API reference)."""
 
-DESCRIBES_MAX: Final = 5.0
-"""Half of what DescribeStream bears for one stream, 10 calls a second (API reference)."""
+AUDIT_SECONDS: Final = 120
+"""How often the leader lists all shards (KCL's own default; besides, each shard's end has its children listed)."""
 
-SHARDS_A_LEASE_WRITE_MAX: Final = 500
-"""So many open shards write as often as the default profile should: from there on, its renewals cost more than the
-seconds they save."""
+LOOKS_A_FAILOVER: Final = 9
+"""How often a worker looks for its new leases in one `failover_ms` (seen of KCL 3.3.0)."""
+
+LEASE_WRITES_MAX: Final = 500.0
+"""From so many writes a second on, the default profile's renewals cost more than the seconds they save."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +44,14 @@ def rates(knobs: Knobs, open_shards: int, listed_shards: int, workers: int = 1) 
     """Return what a fleet of so many workers asks, with all shards idle; a busy one is read twice as often."""
     pages = max(1, -(-listed_shards // PAGE_SHARDS))
     renewals = open_shards * RENEWALS * 1000 / knobs.failover_ms
-    leader = 1000 / knobs.leader_heartbeat_ms
-    reports = workers * 1000 / knobs.worker_report_ms
-    assignment = 1000 / knobs.lease_assignment_ms
+    heartbeats = 1000 / knobs.leader_heartbeat_ms
     return Rates(
         # After an empty page KCL waits twice as long.
         get_records=open_shards * 1000 / (2 * knobs.idle_ms),
-        describe_stream=pages * 1000 / knobs.shard_sync_ms,
-        lease_writes=renewals + leader + reports,
-        # The leader reads leases and workers; each worker looks for its own new leases twice as often.
-        lease_reads=2 * assignment + workers * (2 * assignment + leader),
+        describe_stream=pages / AUDIT_SECONDS,
+        lease_writes=renewals + heartbeats + workers * 1000 / knobs.worker_report_ms,
+        # The leader scans leases and workers each time it hands leases out.
+        lease_reads=2 * 1000 / knobs.lease_assignment_ms + workers * LOOKS_A_FAILOVER * 1000 / knobs.failover_ms,
     )
 
 
@@ -69,12 +69,11 @@ def findings(settings: "Settings", clients: "Clients") -> Iterator[Finding]:
         asked = rates(knobs, open_shards, listed)
         what = (
             f"{open_shards} open of {listed} shards; each second about {asked.get_records:.1f} GetRecords, "
-            f"{asked.describe_stream:.2f} DescribeStream, {asked.lease_writes:.1f} writes and {asked.lease_reads:.1f} "
+            f"{asked.describe_stream:.3f} DescribeStream, {asked.lease_writes:.1f} writes and {asked.lease_reads:.1f} "
             f"reads of leases (profile {profile}, one worker)"
         )
-        heavy = asked.describe_stream > DESCRIBES_MAX or open_shards > SHARDS_A_LEASE_WRITE_MAX
-        if heavy and knobs != PROFILES["conservative"]:
-            fix = 'raise engine.kcl.shard_sync_ms and failover_ms, or set engine.kcl.profile = "conservative"'
+        if asked.lease_writes > LEASE_WRITES_MAX and knobs != PROFILES["conservative"]:
+            fix = 'raise engine.kcl.failover_ms, or set engine.kcl.profile = "conservative"'
             yield Finding("warning", table, "engine.kcl.profile", what, fix)
         else:
             yield Finding("note", table, "engine.kcl.profile", what)
