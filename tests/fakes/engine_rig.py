@@ -24,13 +24,12 @@ from lockside.engines.embedded.services import Services
 from lockside.engines.kcl.engine import KclEngine, Machine
 from lockside.engines.kcl.knobs import Knobs
 from lockside.engines.kcl.leases import LeaseTable, lease_table
-from lockside.engines.kcl.provision import make_tables
+from lockside.engines.kcl.provision import first_lease, make_tables
 from lockside.engines.kcl.services import Member
 from lockside.engines.kcl.services import Services as KclServices
 from lockside.engines.stream import StreamPlan
 from lockside.ops.clock import SystemClock
 from lockside.state.checkpoints import Checkpoint, Checkpoints
-from tests.fakes.fleet import first_lease
 from tests.fakes.processor import Recorder
 from tests.fakes.state_table import dynamodb, make_checkpoints, make_state_table
 from tests.fakes.stream_names import spelled

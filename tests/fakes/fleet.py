@@ -26,7 +26,7 @@ from lockside.core.telemetry import NoMeter
 from lockside.emulators.emulator import Emulator
 from lockside.emulators.tables import create_lock_table, create_session_table
 from lockside.engines.kcl.leases import LeaseTable, lease_table
-from lockside.engines.kcl.provision import make_tables
+from lockside.engines.kcl.provision import first_lease, make_tables
 from lockside.settings import Settings, load
 from lockside.state import keys_file
 from tests.fakes.kill_evidence import Trail, check_logs, last_changes, read_trail
@@ -362,20 +362,6 @@ def seed_leases(stage: Fleet, arn: str) -> None:
     make_tables(stage.client, name, Retrier(threading.Event(), NoMeter()))
     for shard_id in stage.server.service.model.streams[arn].shards:
         stage.client.put_item(TableName=name, Item=first_lease(shard_id))
-
-
-def first_lease(shard_id: str) -> dict[str, Any]:
-    """Return the item that KCL 3.3.0 makes of a shard that was never leased."""
-    zero = {"N": "0"}
-    return {
-        "leaseKey": {"S": shard_id},
-        "checkpoint": {"S": "TRIM_HORIZON"},
-        "checkpointSubSequenceNumber": zero,
-        "leaseCounter": zero,
-        "ownerSwitchesSinceCheckpoint": zero,
-        "startingHashKey": {"S": "0"},
-        "endingHashKey": {"S": "1"},
-    }
 
 
 def _config(emulator: Emulator, name: str, side: str, folder: Path) -> Path:

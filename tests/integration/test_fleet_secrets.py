@@ -28,11 +28,8 @@ def test_no_secret_of_a_row_is_told(dynamodb_local: Emulator, tmp_path: Path, mo
     with fleet_on(dynamodb_local, "fleet-secrets", tmp_path) as stage:
         table = stage.settings["fleet"].source[1].table
         for number in range(ROWS):
-            item: Any = {
-                "id": {"S": f"session:{SECRET}{number}"},
-                "val": {"B": SECRET.encode()},
-                "expiration": {"N": "9e9"},
-            }
+            key, payload = {"S": f"session:{SECRET}{number}"}, {"B": SECRET.encode()}
+            item: Any = {"id": key, "val": payload, "expiration": {"N": "9e9"}}
             stage.client.put_item(TableName=table, Item=item)
         odd = {**made_record(f"session:{SECRET}odd", 0), "eventName": "UPSERT"}
         stage.order(put={"table": table, "records": [odd]})

@@ -10,7 +10,6 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-import psutil
 import pytest
 
 from lockside.emulators.emulator import Emulator
@@ -32,9 +31,10 @@ class Measured:
 
     def __init__(self, worker: WorkerProcess) -> None:
         """Look at it now."""
-        process = psutil.Process(worker.process.pid)
-        self.megabytes = process.memory_info().rss / 1_000_000
-        self.threads = process.num_threads()
+        status = Path(f"/proc/{worker.process.pid}/status").read_text(encoding="utf-8")
+        facts = dict(line.split(":\t", 1) for line in status.splitlines())
+        self.megabytes = int(facts["VmRSS"].split()[0]) / 1_000
+        self.threads = int(facts["Threads"])
 
     def __str__(self) -> str:
         """Tell it."""
@@ -80,8 +80,8 @@ def test_minutes_of_trouble(dynamodb_local: Emulator, tmp_path: Path, capsys: py
         stage.check()
     with capsys.disabled():
         sys.stdout.write(f"\n{kills} kills in {SECONDS:.0f} s, {records} change records, none lost, lag 0\n")
-        for engine in before:
-            sys.stdout.write(f"{engine}: {before[engine]} at first, {after[engine]} in the end\n")
+        for engine, first in before.items():
+            sys.stdout.write(f"{engine}: {first} at first, {after[engine]} in the end\n")
     for engine, first in before.items():
         assert after[engine].megabytes <= first.megabytes * MEMORY_GROWTH_MAX, engine
         assert after[engine].threads <= first.threads + THREADS_GROWTH_MAX, engine

@@ -111,7 +111,7 @@ class KeysSettings(Section):
     file: Path = Path("lockside.keys.json")
 
 
-Milliseconds = Annotated[int, Field(ge=100, le=600_000)]
+Milliseconds = Annotated[int, Field(ge=1, le=600_000)]
 
 
 class KclSettings(Section):
