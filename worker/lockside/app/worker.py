@@ -331,6 +331,7 @@ class Worker:
             processors=self._processor,
             failed=self._failed,
             tables=self._tables,
+            heard=self._deadline_clock.heard,
         )
         machine = fleet.machine_of(settings.engine.kcl)
         return KclEngine(plans, machine, services, self._heartbeats, pace.shutdown_seconds)
