@@ -2,14 +2,17 @@
 
 import re
 import tomllib
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
+from lockside.app.fleet import knobs_of
+from lockside.engines.kcl.knobs import PROFILES
 from lockside.errors import ConfigError
-from lockside.settings import Settings, SourceSettings, listen_address, load
+from lockside.settings import KclSettings, Settings, SourceSettings, listen_address, load
 
 CONFIG = Path(__file__).parents[2] / "config"
 SOURCE = '[[source]]\nid = "a"\ntable = "tab"\nlayout = "awslabs"\n'
@@ -44,14 +47,14 @@ def test_all_faults_are_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("LOCKSIDE_AUDITT__TABLE", "x")
     path = written(
         tmp_path,
-        '[engine]\nkind = "kcl"\nidle_min_ms = 3000\n[audit]\nretention_days = -1\n[aws]\nregoin = "x"\n'
+        '[engine]\nkind = "kafka"\nidle_min_ms = 3000\n[audit]\nretention_days = -1\n[aws]\nregoin = "x"\n'
         '[recipe]\ntime_precision_ms = "soon"\n[[source]]\nid = "a b"\nlayout = "z"\n',
     )
     assert faults(path, **{"ops.shutdown_seconds": -1}) == [
         'LOCKSIDE_AUDITT__TABLE: unknown section; did you mean "audit"?',
         'aws.regoin: unknown key; did you mean "region"?',
         "audit.retention_days = -1: should be greater than or equal to 0",
-        "engine.kind = \"kcl\": should be 'embedded'",
+        "engine.kind = \"kafka\": should be 'embedded' or 'kcl'",
         "engine.idle_max_ms = 1000: should be at least idle_min_ms = 3000",
         'recipe.time_precision_ms = "soon": should be "auto" or whole milliseconds from 1 to 60000',
         "ops.log_level (from the environment) = \"loud\": should be 'debug', 'info', 'warning' or 'error'",
@@ -165,6 +168,10 @@ def plain(value: object) -> object:
             return str(value)
         case tuple():
             return list(value)
+        case BaseModel():
+            # What TOML cannot spell as unset stands as a comment.
+            inner = keys(type(value))
+            return {name: plain(each) for name, each in inner.items() if each is not None}
         case _:
             return value
 
@@ -191,6 +198,23 @@ def test_the_commented_example_shows_every_key_with_its_default() -> None:
         if re.match(r"\w+ = ", line) and not above.startswith("#") and not re.match(r"\w+ = ", above)
     ]
     assert [line for line in bare if line != 'id = "sessions"'] == []
+
+
+def test_each_knob_of_kcl_is_shown_with_the_default_profiles_value() -> None:
+    """The commented lines under [engine.kcl] are the default profile; no knob is left out."""
+    text = (CONFIG / "lockside.toml").read_text(encoding="utf-8")
+    section = text.partition("[engine.kcl]")[2].partition("[recipe]")[0]
+    shown = {name: int(value) for name, value in re.findall(r"^# (\w+_ms) = (\d+)$", section, re.MULTILINE)}
+    assert shown == asdict(PROFILES["default"])
+    assert set(shown) <= set(KclSettings.model_fields)
+    assert knobs_of(KclSettings(failover_ms=9_000)) == replace(PROFILES["default"], failover_ms=9_000)
+    assert knobs_of(KclSettings(profile="conservative")) == PROFILES["conservative"]
+
+
+def test_a_leader_that_cannot_miss_one_heartbeat_is_refused(tmp_path: Path) -> None:
+    """KCL takes a leader for dead after one lease: it must be two heartbeats at least."""
+    path = written(tmp_path, "[engine.kcl]\nleader_lease_ms = 1500\nleader_heartbeat_ms = 1000\n")
+    assert faults(path) == ["engine.kcl.leader_heartbeat_ms = 1000: should be at most half of leader_lease_ms = 1500"]
 
 
 def test_the_demo_settings_load() -> None:

@@ -111,7 +111,7 @@ class KeysSettings(Section):
     file: Path = Path("lockside.keys.json")
 
 
-Milliseconds = Annotated[int, Field(ge=100, le=600_000)]
+Milliseconds = Annotated[int, Field(ge=1, le=600_000)]
 
 
 class KclSettings(Section):
@@ -130,6 +130,14 @@ class KclSettings(Section):
     worker_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/-]{0,128}$")] = ""
     java_home: str = ""
     java_heap_mb: int = Field(default=512, ge=64, le=65_536)
+
+    @field_validator("leader_heartbeat_ms", mode="after")
+    @classmethod
+    def _leader_range(cls, leader_heartbeat_ms: int | None, info: ValidationInfo) -> int | None:
+        lease_ms = info.data.get("leader_lease_ms")
+        if leader_heartbeat_ms is not None and lease_ms is not None and lease_ms < 2 * leader_heartbeat_ms:
+            raise ValueError(f"should be at most half of leader_lease_ms = {lease_ms}")
+        return leader_heartbeat_ms
 
 
 class EngineSettings(Section):

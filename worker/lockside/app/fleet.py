@@ -51,10 +51,8 @@ def machine_of(settings: "KclSettings") -> Machine:
 
 def member_of(settings: "Settings", worker_id: str) -> Member:
     """Return this worker's place among those of its application."""
-    engine = settings.engine
-    return Member(
-        settings.application, worker_id, knobs_of(engine.kcl), engine.page_limit, engine.shard_listing_seconds
-    )
+    engine, knobs = settings.engine, knobs_of(settings.engine.kcl)
+    return Member(settings.application, worker_id, knobs, engine.page_limit, engine.shard_listing_seconds)
 
 
 def term_of(settings: "Settings", clients: Clients, clock: "Clock", highest_epoch: Callable[[], int]) -> Term:

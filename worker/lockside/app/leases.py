@@ -95,7 +95,7 @@ def fleet_reading(settings: "Settings") -> FleetReading:
     """Connect. Raises SetupError where the settings are of no fleet, or nobody answers."""
     if settings.engine.kind != "kcl":
         raise SetupError(
-            f'engine.kind = "{settings.engine.kind}": has no leases, one worker reads all; `lockside status` tells of it'
+            f'engine.kind = "{settings.engine.kind}": has no leases, one worker reads all; see `lockside status`'
         )
     return FleetReading(settings, reached(settings.aws, settings.state.table), SystemClock())
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lockside.app import readable
+from lockside.app import calls, readable
 from lockside.app.finding import Finding
 from lockside.app.provision import definitions, describe, point_in_time_recovery, shape_faults, ttl_attribute
 from lockside.app.sources import specs_of
@@ -60,6 +60,8 @@ def _findings(settings: "Settings", clients: "Clients", clock: "Clock") -> Itera
         yield Finding("fault", None, "source", "no table is watched", "add a [[source]] for each table to watch")
     for index, source in enumerate(settings.source):
         yield from _source(index, source, clients)
+    if settings.engine.kind == "kcl":
+        yield from calls.findings(settings, clients)
 
 
 def _clock(settings: "Settings", clients: "Clients", clock: "Clock") -> Finding:

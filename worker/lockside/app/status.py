@@ -38,7 +38,10 @@ class ShardReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The whole answer, as of `now_ms`. `problems` are the bad news, one a line; none means that all is well."""
+    """The whole answer, as of `now_ms`. `problems` are the bad news, one a line; none means that all is well.
+
+    A fleet has no owner: `members` are its workers that told of a shard just now.
+    """
 
     application: str
     now_ms: int
@@ -46,17 +49,19 @@ class Report:
     owner_is_live: bool
     shards: tuple[ShardReport, ...]
     problems: tuple[str, ...]
+    members: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Where the answer is read."""
+    """Where the answer is read; `fleet` if KCL's leases rule, and not an owner."""
 
     application: str
     watched: tuple[str, ...]
     client: "DynamoDBClient"
     table: str
     clock: Clock
+    fleet: bool = False
 
     def report(self, stop: "Stop") -> Report:
         """Read everything once. Raises StoppedError where the table has not answered until `stop`."""
@@ -82,11 +87,12 @@ class Reading:
             )
             for status in sorted(told, key=lambda each: (each.shard.table, each.shard.label, each.shard.shard_id))
         )
-        down = _down(owner, now_ms)
+        members = tuple(sorted({each.status.owner for each in shards if not each.is_stale})) if self.fleet else None
+        down = _down(owner, now_ms) if members is None else _deserted(members)
         problems: tuple[str, ...] = (down,) if down is not None else ()
         problems += tuple(_shard_problems(shards, is_down=down is not None))
         problems += tuple(self._unread(shards, settled=down is None and _settled(owner, now_ms)))
-        return Report(self.application, now_ms, owner, down is None, shards, problems)
+        return Report(self.application, now_ms, owner, down is None, shards, problems, members)
 
     def _unread(self, shards: tuple[ShardReport, ...], *, settled: bool) -> Iterator[str]:
         told = {report.status.shard.table for report in shards}
@@ -100,7 +106,8 @@ def reading(settings: "Settings") -> Reading:
     clients = reached(settings.aws, settings.state.table)
     sources.describe_own(clients.dynamodb, settings.state.table, "state.table")
     watched = tuple(dict.fromkeys(source.table for source in settings.source))
-    return Reading(settings.application, watched, clients.dynamodb, settings.state.table, SystemClock())
+    fleet = settings.engine.kind == "kcl"
+    return Reading(settings.application, watched, clients.dynamodb, settings.state.table, SystemClock(), fleet)
 
 
 def _down(owner: OwnerRow | None, now_ms: int) -> str | None:
@@ -117,6 +124,12 @@ def _down(owner: OwnerRow | None, now_ms: int) -> str | None:
         f"no worker runs: the last one, on {owner.place}, gave its last sign of life "
         f"{(now_ms - owner.renewed_ms) // 1000} s ago and did not stop in good order; look at its log, start it again"
     )
+
+
+def _deserted(members: Sequence[str]) -> str | None:
+    if members:
+        return None
+    return "no worker of the fleet tells of a shard; `lockside run` starts one, `lockside kcl leases` shows the leases"
 
 
 def _settled(owner: OwnerRow | None, now_ms: int) -> bool:

@@ -356,6 +356,7 @@ class Worker:
             processors=self._processor,
             failed=self._failed,
             tables=self._tables,
+            heard=self._deadline_clock.heard,
         )
         machine = fleet.machine_of(settings.engine.kcl)
         return KclEngine(plans, machine, services, self._heartbeats, pace.shutdown_seconds)
@@ -437,6 +438,7 @@ def run(settings: Settings, *, once: bool = False) -> int:
             # Before the handlers: Java sets its own as it starts.
             fleet.machine_of(settings.engine.kcl).start()
             member = stack.enter_context(worker_id(settings.application, settings.engine.kcl.worker_id))
+            LOG.info("member", worker=member, **{telemetry.APPLICATION: settings.application})
         stack.enter_context(Shutdown(stop, settings.ops.shutdown_seconds).handlers())
         worker = Worker.connected(settings, stop=stop, worker_id=member)
         stack.callback(worker.close)

@@ -16,7 +16,7 @@ WAIT_SECONDS_MAX: Final = 20.0
 
 
 @click.command(
-    epilog="Exit codes: 0 every shard is leased; 1 one is not, or none is known; 2 wrong set-up; 3 no answer."
+    epilog="Exit codes: 0 every shard is leased; 1 one is not, or there is none; 2 wrong set-up; 3 no answer."
 )
 @config_option
 @json_option

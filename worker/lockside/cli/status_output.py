@@ -39,12 +39,16 @@ def for_scripts(report: "Report") -> dict[str, Any]:
         "good": not report.problems,
         "problems": list(report.problems),
         "owner": None if report.owner is None else _owner_object(report.owner, live=report.owner_is_live),
+        "members": None if report.members is None else list(report.members),
         "shards": [_shard_object(each) for each in report.shards],
     }
 
 
 def _owner(report: "Report") -> str:
     row = report.owner
+    if report.members is not None:
+        number = len(report.members)
+        return f"a fleet of {number} worker{'' if number == 1 else 's'}: {shown(', '.join(report.members) or 'none')}"
     if row is None:
         return "no owner yet"
     if row.owner is None:

@@ -35,12 +35,12 @@ PROFILES: Final[dict[Profile, Knobs]] = {
     "default": Knobs(
         failover_ms=3_000,
         lease_assignment_ms=1_000,
-        shard_sync_ms=10_000,
+        shard_sync_ms=2_000,
         parent_poll_ms=500,
-        dispatch_ms=200,
-        leader_lease_ms=4_000,
+        dispatch_ms=100,
+        leader_lease_ms=3_000,
         leader_heartbeat_ms=1_000,
-        worker_report_ms=2_000,
+        worker_report_ms=1_000,
         idle_ms=500,
     ),
     "conservative": Knobs(

@@ -38,7 +38,7 @@ class Services:
     """What every stream and shard of an engine shares.
 
     `streams` and `dynamodb` ask what KCL does not tell. `failed` is told of an error that must end the worker, from
-    whatever thread; `halts` are the shards that were halted, and why, `ended` the last ones that were read to their end.
+    whatever thread; `halts` are the shards that were halted, and why, `ended` the last ones read to their end.
     """
 
     member: Member

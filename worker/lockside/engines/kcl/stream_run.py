@@ -78,6 +78,15 @@ class StreamRun:
             if seconds > failing_seconds_max:
                 yield f"table {self.plan.table}, shard {shard.shard.shard_id}: cannot be read for {seconds:.0f} s"
 
+    def endpoint_ms(self) -> int | None:
+        """Ask the endpoint for its clock; None where it does not tell, or the stream is gone."""
+        try:
+            return Discovery(self._services.streams).page(self.plan.stream_arn, None).endpoint_ms
+        except ClientError as error:
+            if verdict(error) is Verdict.NOT_FOUND:
+                return None
+            raise
+
     def is_drained(self) -> bool:
         """Whether every shard that the stream lists was read to its end; also where the stream is gone."""
         finished = {lease.shard_id for lease in self.leases.leases() if lease.finished}

@@ -56,6 +56,7 @@ class TableRun:
         unread = [known for known in remembered if not known.drained] or [remembered[-1]]
         self._known = {known.arn for known in remembered}
         self._runs = [self._run(known.arn, follows=known.follows) for known in unread]
+        self._listen(self._runs[0])
         self._runs[0].start()
         self._look_again()
 
@@ -102,11 +103,19 @@ class TableRun:
         elif now is not None and not self._gone:
             self._gone = True
             self._log.error("table_gone")
+        self._listen(self._runs[0])
         self._runs[0].forget_old()
         if self._gone or len(self._runs) > 1:
             self._drained_looks = self._drained_looks + 1 if self._runs[0].is_drained() else 0
             if self._drained_looks >= DRAINED_LOOKS:
                 self._move_on()
+
+    def _listen(self, run: StreamRun) -> None:
+        """Hear the endpoint's clock, which deadlines run by: KCL does not hand on what came with a page."""
+        asked_ms = self._services.keeping.clock.now().wall_ms
+        theirs_ms = self._services.retrier.call("describe_stream", run.endpoint_ms)
+        if theirs_ms is not None:
+            self._services.heard(asked_ms, theirs_ms)
 
     def _note_stream(self, now: TableNow) -> None:
         """Take up the table's new stream, and those that came and went before it was looked for."""

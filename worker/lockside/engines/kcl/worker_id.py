@@ -52,6 +52,6 @@ def worker_id(application: str, given: str = "", folder: Path | None = None) -> 
             os.close(descriptor)
         return
     raise SetupError(
-        f"{place}: all of lockside-{application}-*.lock are held or another user's; give each worker an id of its own in "
-        "engine.kcl.worker_id"
+        f"{place}: all of lockside-{application}-*.lock are held or another user's; give each worker an id of its own "
+        "in engine.kcl.worker_id"
     )
