@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-import msgpack
+import orjson
 from click.testing import CliRunner, Result
 
 from lockside.app.demo import event_name
@@ -179,7 +179,7 @@ class Estate:
 
     def log_in(self, session: str, deadline_seconds: str) -> None:
         """Log a user in as Flask-Session would."""
-        payload = msgpack.packb({"_user_id": "ann", "_fresh": True})
+        payload = orjson.dumps({"_user_id": "ann", "_fresh": True})
         row: Any = {"id": {"S": f"session:{session}"}, "val": {"B": payload}, "expiration": {"N": deadline_seconds}}
         self.client.put_item(TableName=f"{self.name}-sessions", Item=row)
 
