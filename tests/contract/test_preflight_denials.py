@@ -1,10 +1,11 @@
-"""What `lockside check` says where IAM denies: which action, on which table, and the way out; and that it changes nothing.
+"""What `lockside check` says where IAM denies: which action, on which table, and the way out. It changes nothing.
 
 The guard before DynamoDB Local allows what `deploy/iam` allows, less one action at a time.
 """
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -83,13 +84,10 @@ def test_a_denied_action_ends_the_command_with_one(estate: Estate, guard: Guard)
     guard.allowed = (guard.allowed or frozenset()) - {("dynamodb:ConditionCheckItem", f"table/{estate.name}-state")}
     result = estate.run("check")
     assert result.exit_code == 1
-    assert (
-        f"fault    {estate.name}-state: dynamodb:ConditionCheckItem is denied (AccessDeniedException)" in result.stdout
-    )
-    assert (
-        f"→ allow dynamodb:ConditionCheckItem on table/{estate.name}-state; deploy/iam/run-embedded.json has all"
-        in (result.stdout)
-    )
+    denied = "dynamodb:ConditionCheckItem is denied (AccessDeniedException)"
+    assert f"fault    {estate.name}-state: {denied}" in result.stdout
+    way_out = f"allow dynamodb:ConditionCheckItem on table/{estate.name}-state; deploy/iam/run-embedded.json has all"
+    assert f"→ {way_out}" in result.stdout
 
 
 def test_without_batches_no_statement_is_tried(estate: Estate, guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,6 +118,19 @@ class Denying(FakeDynamoDB):
         return Place(purpose, f"{purpose}.table", self.client, "nobody", "policy.json")
 
 
+class Answering(Denying):
+    """Tables in memory, beside which statements are answered so."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        """Give this answer to whatever statements."""
+        super().__init__("put_item", "ConditionalCheckFailedException")
+        self._answer = answer
+
+    def batch_execute_statement(self, **_: object) -> dict[str, Any]:
+        """Carry out nothing."""
+        return self._answer
+
+
 @pytest.mark.parametrize(
     ("operation", "code", "level", "what"),
     [
@@ -141,9 +152,7 @@ def test_a_denial_that_names_no_action_is_told_by_its_call(operation: str, code:
 
 def test_a_statement_denied_in_a_good_answer_is_denied() -> None:
     """BatchExecuteStatement tells of each statement in its answer."""
-    table = Denying("put_item", "ConditionalCheckFailedException")
-    denial = {"Responses": [{"Error": {"Code": "AccessDenied", "Message": "no"}}]}
-    table.batch_execute_statement = lambda **_: denial
+    table = Answering({"Responses": [{"Error": {"Code": "AccessDenied", "Message": "no"}}]})
     said = list(attempts.state(table.place("state"), batched=True))
     assert [(each.level, each.what) for each in said] == [
         ("warning", "dynamodb:PartiQLInsert is denied (AccessDenied)"),
