@@ -21,6 +21,11 @@ PIP := $(PYTHON) -m pip --disable-pip-version-check --quiet
 UV_VERSION := 0.13.9
 UV := .make/uv/bin/uv
 
+# What the image carries beside the plain worker; and how the image's locks are cut from requirements.lock.
+IMAGE_EXTRAS :=
+OF_THE_LOCK := --constraint requirements.lock --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-emit-find-links --no-header --no-annotate
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test check fmt bench sim soak lock venv clean
@@ -78,6 +83,8 @@ $(UV):
 lock: $(UV)
 	$(UV) pip compile pyproject.toml --output-file requirements.lock --quiet --universal --python-version 3.11 \
 	  --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-header $(ARGS)
+	$(UV) pip compile pyproject.toml --output-file deploy/requirements.lock $(IMAGE_EXTRAS) $(OF_THE_LOCK)
+	echo hatchling | $(UV) pip compile - --output-file deploy/build.lock $(OF_THE_LOCK)
 
 clean:
 	rm -rf $(VENV) .make .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
