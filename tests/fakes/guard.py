@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from lockside.emulators.emulator import LOOPBACK, Emulator
-from tests.fakes.permissions import Grant, needs, table_of
+from tests.fakes.permissions import Grant, covering, needs, table_of
 
 ANSWER_SECONDS_MAX: Final = 60.0
 CLOSE_SECONDS_MAX: Final = 5.0
@@ -24,7 +24,10 @@ CONTENT_TYPE: Final = "application/x-amz-json-1.0"
 
 
 class Guard:
-    """A running guard, which allows everything while `allowed` is None. Use as a context."""
+    """A running guard, which allows everything while `allowed` is None. Use as a context.
+
+    `used` are the grants that let calls through.
+    """
 
     def __init__(self, emulator: Emulator, allowed: frozenset[Grant] | None = None) -> None:
         """Begin to answer."""
@@ -74,10 +77,11 @@ class Guard:
         request = orjson.loads(body or b"{}")
         with self._guard:
             needed = needs(operation, request, self._iterators)
-            missing = sorted(needed - self.allowed) if self.allowed is not None else []
+            found = {pair: covering(pair, self.allowed) for pair in needed}
+            missing = sorted(pair for pair, grant in found.items() if grant is None)
             self.denied.update(missing)
             if not missing:
-                self.used.update(needed)
+                self.used.update(grant for grant in found.values() if grant is not None)
         if missing:
             return HTTPStatus.BAD_REQUEST, _denial(*missing[0])
         connection = http.client.HTTPConnection(self._address, timeout=ANSWER_SECONDS_MAX)

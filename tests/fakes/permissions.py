@@ -7,6 +7,7 @@ needs which action: the Service Authorization Reference for DynamoDB, "API opera
 import json
 import re
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +44,16 @@ def grants(policy: Path) -> frozenset[Grant]:
                 assert pair not in found, f"{pair} is allowed twice"
                 found.add(pair)
     return frozenset(found)
+
+
+def covering(pair: Grant, allowed: frozenset[Grant] | None) -> Grant | None:
+    """Return the grant that allows this pair, None if none does; without any list all is allowed by itself."""
+    if allowed is None or pair in allowed:
+        return pair
+    action, resource = pair
+    return next(
+        (grant for grant in allowed if grant[0] == action and "*" in grant[1] and fnmatchcase(resource, grant[1])), None
+    )
 
 
 def renamed(pairs: frozenset[Grant], names: Mapping[str, str]) -> frozenset[Grant]:
