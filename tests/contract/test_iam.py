@@ -50,7 +50,7 @@ def work(estate: Estate) -> None:
 def make(estate: Estate) -> None:
     """Make everything; then protect what was made without protection."""
     assert estate.run("init").exit_code == 0
-    estate.forget_settings(protection=True)
+    estate.change_settings(protection=True)
     assert estate.run("init").exit_code == 0
 
 
@@ -117,6 +117,7 @@ COMMANDS: Final[dict[str, tuple[Kind, Step, Step]]] = {
 }
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_policy_allows_what_its_command_calls_and_nothing_else(
     command: str, emulator_of: Callable[[Kind], Emulator], tmp_path: Path

@@ -55,6 +55,7 @@ def found(estate: Estate) -> list[Finding]:
     return list(preflight.examine(settings, connect(settings.aws), SystemClock(), uuid4().hex))
 
 
+@pytest.mark.timeout(300)
 def test_each_action_that_the_worker_lacks_is_named_with_its_table(estate: Estate, guard: Guard) -> None:
     """None that a worker needs is left to be found out while it runs; what a check alone needs keeps nobody."""
     everything = guard.allowed or frozenset()

@@ -126,7 +126,7 @@ class Estate:
         create_lock_table(self.client, f"{self.name}-locks")
         create_session_table(self.client, f"{self.name}-sessions")
 
-    def forget_settings(self, **changes: Any) -> None:
+    def change_settings(self, **changes: Any) -> None:
         """Write the settings anew, with some of them changed."""
         self._write(self.settings.aws.endpoint_url, **changes)
 

@@ -118,21 +118,22 @@ def _own_table(place: Place, definition: "TableDefinition", settings: "Settings"
     elif table is None:
         yield Finding("fault", name, setting, "the table does not exist", "run lockside init")
         return
+    elif faults := shape_faults(definition, table):
+        yield Finding("fault", name, setting, "; ".join(faults), f"name another table in {setting}, run lockside init")
+        return
     else:
-        yield from _shape(place, definition, table, settings.audit.retention_days)
+        yield from _kept(place, definition, table, settings.audit.retention_days)
     if definition.purpose == "audit":
         yield from attempts.audit(place)
     else:
         yield from attempts.state(place, batched=settings.state.batched)
 
 
-def _shape(
+def _kept(
     place: Place, definition: "TableDefinition", table: Mapping[str, Any], retention_days: int
 ) -> Iterator[Finding]:
+    """Look at what keeps a table's items, and what lets them go."""
     name, setting, client = place.name, place.setting, place.client
-    if faults := shape_faults(definition, table):
-        yield Finding("fault", name, setting, "; ".join(faults), f"name another table in {setting}, run lockside init")
-        return
     yield Finding("good", name, setting, "the table is there, with its keys and indexes")
     if definition.create["DeletionProtectionEnabled"] and not table.get("DeletionProtectionEnabled"):
         fix = "run lockside init, or set audit.deletion_protection = false"
