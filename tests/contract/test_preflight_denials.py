@@ -13,7 +13,7 @@ import pytest
 from lockside.app import attempts, preflight
 from lockside.app.attempts import Place
 from lockside.app.finding import Finding
-from lockside.aws.clients import connect
+from lockside.aws.clients import Clients, connect
 from lockside.aws.tables import audit_table, state_table
 from lockside.emulators.emulator import Emulator, Kind
 from lockside.ops.clock import SystemClock
@@ -49,19 +49,23 @@ def allowed_to(estate: Estate, command: str) -> frozenset[Grant]:
     return renamed(grants(POLICIES / f"{command}.json"), estate.tables)
 
 
-def found(estate: Estate) -> list[Finding]:
+def found(estate: Estate, clients: Clients | None = None) -> list[Finding]:
     """Return all that a check finds."""
     settings = estate.settings
-    return list(preflight.examine(settings, connect(settings.aws), SystemClock(), uuid4().hex))
+    return list(preflight.examine(settings, clients or connect(settings.aws), SystemClock(), uuid4().hex))
 
 
 @pytest.mark.timeout(300)
 def test_each_action_that_the_worker_lacks_is_named_with_its_table(estate: Estate, guard: Guard) -> None:
     """None that a worker needs is left to be found out while it runs; what a check alone needs keeps nobody."""
-    everything = guard.allowed or frozenset()
+    everything, clients = guard.allowed or frozenset(), connect(estate.settings.aws)
     for action, resource in sorted(everything):
         guard.allowed = everything - {(action, resource)}
-        said = [each for each in found(estate) if f"{action.partition(':')[2]} " in each.what and "denied" in each.what]
+        said = [
+            each
+            for each in found(estate, clients)
+            if f"{action.partition(':')[2]} " in each.what and "denied" in each.what
+        ]
         if (action, resource) not in allowed_to(estate, "run-embedded"):
             assert all(each.level == "warning" for each in said), (action, resource, said)
             continue
