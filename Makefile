@@ -1,10 +1,11 @@
 # Lockside's tasks. Each target makes and refreshes the virtual environment by itself.
 #   make demo [ARGS="--for 30 --backend dynamodb-local"]   the main job, live, on this machine
 #   make test [ARGS="tests/unit -k settings"]              every test but the soak ones
-#   make check                                             lint, format, types, imports
+#   make check                                             lint, format, types, imports, and what stands in deploy/
 #   make fmt                                               put the code into form
 #   make bench                                             ratios against plain boto3
 #   make sim [SEED=0] [RUNS=1000]                          worlds of faults, each from its seed; one alone tells all
+#   make image [BASE=...]                                  build the image and run it (root, buildah, mmdebstrap)
 #   make soak                                              the soak tests, with big sizes
 #   make lock                                              choose exact versions anew (needs a package index)
 
@@ -21,9 +22,18 @@ PIP := $(PYTHON) -m pip --disable-pip-version-check --quiet
 UV_VERSION := 0.13.9
 UV := .make/uv/bin/uv
 
+# What the image carries beside the plain worker; and how the image's locks are cut from requirements.lock.
+IMAGE_EXTRAS :=
+OF_THE_LOCK := --constraint requirements.lock --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-emit-find-links --no-header --no-annotate
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fmt bench sim soak lock venv clean
+.PHONY: help demo test check check-unit fmt image bench sim soak lock venv clean
+
+UNIT := deploy/systemd/lockside.service
+# Of 100, as systemd counts; 20 is still its best class, "OK".
+EXPOSURE_MAX := 20
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -55,6 +65,33 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/yamllint --strict deploy
+	$(BIN)/kubernetes-validate --strict --quiet $(wildcard deploy/kubernetes/*.yaml)
+	$(BIN)/cfn-lint $(wildcard deploy/cloudformation/*.yaml)
+	@$(MAKE) --no-print-directory check-unit
+	@$(PYTHON) -m pytest --quiet tests/deploy
+
+# The program of the unit is another one here: what it names is not installed on the machine that checks it. A word that
+# systemd does not know is printed and no error, so whatever is printed is one.
+check-unit:
+	@mkdir -p .make
+	@sed 's|=/opt/lockside/bin/lockside |=/bin/true |' $(UNIT) > .make/lockside.service
+	@if command -v systemd-analyze >/dev/null; then \
+	  said=$$(systemd-analyze verify --man=no .make/lockside.service 2>&1) && test -z "$$said" || { \
+	    echo "$(UNIT): $$said" >&2; exit 1; }; \
+	  said=$$(systemd-analyze security --offline=true --no-pager --threshold=$(EXPOSURE_MAX) .make/lockside.service) \
+	    || { echo "$$said" >&2; exit 1; }; \
+	  echo "$$said" | sed -n 's/^→ //p'; \
+	elif test -n "$$CI"; then \
+	  echo "$(UNIT) cannot be checked: there is no systemd-analyze here; apt-get install systemd" >&2; exit 1; \
+	else \
+	  echo "$(UNIT) was NOT checked: there is no systemd-analyze here (Debian: apt-get install systemd); CI has it" >&2; \
+	fi
+
+# Builds the image and runs it: as root, with buildah and mmdebstrap, without docker and an image registry.
+image: $(STAMP)
+	@$(PYTHON) -m tests.image $(if $(BASE),--base $(BASE)) $(ARGS)
 
 fmt: $(STAMP)
 	$(BIN)/ruff check --fix-only --exit-zero .
@@ -78,6 +115,8 @@ $(UV):
 lock: $(UV)
 	$(UV) pip compile pyproject.toml --output-file requirements.lock --quiet --universal --python-version 3.11 \
 	  --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-header $(ARGS)
+	$(UV) pip compile pyproject.toml --output-file deploy/requirements.lock $(IMAGE_EXTRAS) $(OF_THE_LOCK)
+	echo hatchling | $(UV) pip compile - --output-file deploy/build.lock $(OF_THE_LOCK)
 
 clean:
 	rm -rf $(VENV) .make .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

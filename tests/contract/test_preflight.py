@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner, Result
@@ -86,7 +87,7 @@ class Site:
 
     def examine(self, clock: Any = None) -> list[Finding]:
         """Return all findings that are not good ones."""
-        found = preflight.examine(self.settings, self.clients, clock or SystemClock())
+        found = preflight.examine(self.settings, self.clients, clock or SystemClock(), uuid4().hex)
         return [finding for finding in found if finding.level != "good"]
 
 

@@ -46,6 +46,20 @@ def test_a_new_file_is_its_owners_and_loads_alike(path: Path) -> None:
     assert json.loads(path.read_text())["seal"][0]["created"] == CREATED
 
 
+@pytest.mark.parametrize(
+    ("mode", "owner", "is_open"),
+    [(0o600, 7, False), (0o400, 7, False), (0o640, 7, True), (0o604, 7, True), (0o440, 0, False), (0o660, 0, True)],
+)
+def test_only_root_may_hand_a_file_to_a_group(mode: int, owner: int, *, is_open: bool) -> None:
+    """Kubernetes and systemd do so with secrets: nobody else than that group's services can read them."""
+    assert keys_file.is_open_to_others(mode, owner, user=7) is is_open
+
+
+def test_root_itself_needs_no_group() -> None:
+    """To root, its own file is an ordinary one."""
+    assert keys_file.is_open_to_others(0o440, owner=0, user=0)
+
+
 def test_real_keys_differ(path: Path) -> None:
     """By default each key is random."""
     made = keys_file.create(path, CREATED)

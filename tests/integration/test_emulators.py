@@ -182,6 +182,17 @@ def test_a_clients_complaint_carries_no_session_id() -> None:
     failing.end()
 
 
+def test_the_tables_program_leaves_alone_what_is_there(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """compose.yaml runs it at each start, whether its DynamoDB is new or not."""
+    for name, value in emulator.environment.items():
+        monkeypatch.setenv(name, value)
+    for said in ("created", "is there"):
+        tables.main([emulator.endpoint_url, "program-locks", "program-sessions"])
+        assert capsys.readouterr().out.splitlines() == [f"program-locks: {said}", f"program-sessions: {said}"]
+
+
 def test_the_environment_is_enough(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process with the emulator's environment reaches it without any argument."""
     for name, value in emulator.environment.items():

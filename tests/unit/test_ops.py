@@ -15,6 +15,7 @@ import lockside
 from lockside.core.now import Now
 from lockside.core.telemetry import Counter, Gauge, Meter, Timing
 from lockside.errors import SetupError
+from lockside.ops import probe
 from lockside.ops.clock import SystemClock
 from lockside.ops.health import HealthServer, Pages
 from lockside.ops.heartbeat import Heartbeats
@@ -122,20 +123,36 @@ def test_ages_are_refreshed_by_the_scrape() -> None:
 def test_probes_and_metrics_are_served_and_nothing_else() -> None:
     """Each probe says what is wrong; an unknown path is not found rather than healthy."""
     wrong: list[str] = []
-    with HealthServer("127.0.0.1:0", Pages(list, lambda: wrong, lambda: b"numbers\n")) as server:
+    with HealthServer("127.0.0.1:0", Pages(list, lambda: wrong, list, lambda: b"numbers\n")) as server:
         assert get(server, "/livez") == (200, "ok\n")
         assert get(server, "/readyz?verbose") == (200, "ok\n")
         wrong.append("shard s1: 40 s behind")
         assert get(server, "/readyz") == (503, "shard s1: 40 s behind\n")
+        assert get(server, "/readyz?verbose&standby=ready") == (200, "ok\n")
+        assert get(server, "/readyz?standby=readyish") == (503, "shard s1: 40 s behind\n")
         assert get(server, "/metrics") == (200, "numbers\n")
         assert get(server, "/metrics", "HEAD") == (200, "")
         assert get(server, "/")[0] == 404
         assert get(server, "/livez", "POST")[0] == 501
 
 
+def test_an_image_asks_its_worker_without_curl(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 0 for a worker that turns; else 1, with what it said, or that nobody answered."""
+    wrong: list[str] = []
+    with HealthServer("127.0.0.1:0", Pages(lambda: wrong, list, list, lambda: b"")) as server:
+        host, port = server.address
+        url = f"http://{host}:{port}/livez"
+        assert probe.main([url]) == 0
+        wrong.append("engine: silent for 61 s")
+        assert probe.main([url]) == 1
+        assert "503 engine: silent for 61 s" in capsys.readouterr().err
+    assert probe.main([url]) == 1
+    assert "no answer" in capsys.readouterr().err
+
+
 def test_a_taken_port_is_one_clear_message() -> None:
     """The setting, its value and the way out are named."""
-    pages = Pages(list, list, lambda: b"")
+    pages = Pages(list, list, list, lambda: b"")
     with HealthServer("127.0.0.1:0", pages) as server:
         taken = f"127.0.0.1:{server.address[1]}"
         with pytest.raises(SetupError, match=rf'ops.listen = "{taken}": cannot be opened .*choose another'):

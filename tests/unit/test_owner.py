@@ -97,6 +97,26 @@ def test_a_standby_says_so_once_and_then_seldom(desk: Desk) -> None:
     assert owner.unready() == ["standby: application app is owned by worker rival on host of rival"]
 
 
+def test_a_standby_is_fit_while_it_sees_its_owner(desk: Desk) -> None:
+    """A rolling update waits for a new worker until it could take over, not until it does; a blind one could not."""
+    rival, owner = desk.rival(), desk.owner("second")
+    assert owner.unready(standby_is_ready=True) == ["standby: application app is owned by nobody yet"]
+
+    def wait() -> None:
+        desk.line.error = None
+        rival.renew()
+        fit.append(owner.unready(standby_is_ready=True))
+        desk.line.error = EndpointConnectionError(endpoint_url="http://x") if len(fit) == 2 else None
+
+    fit: list[list[str]] = []
+    stop = FakeStop(desk.clock, waits_max=4)
+    stop.on_wait = wait
+    with pytest.raises(StoppedError):
+        owner.acquire(stop)
+    blind = ["standby: application app is owned by worker rival on host of rival"]
+    assert fit == [[], [], blind, []]
+
+
 def test_a_standby_takes_over_within_a_lease_and_a_look(desk: Desk) -> None:
     """It says that it took over, and from then on it is ready."""
     desk.rival()

@@ -63,10 +63,15 @@ class Owner:
         """The term held; its epoch is 0 while none is."""
         return self._ownership.term
 
-    def unready(self) -> list[str]:
-        """Say why this worker does not own the application, or does not know that it still does."""
+    def unready(self, *, standby_is_ready: bool = False) -> list[str]:
+        """Say why this worker does not own the application, or does not know that it still does.
+
+        With `standby_is_ready`, standing by for an owner whom it sees is nothing to complain of.
+        """
         if not self.term.epoch:
             holder = self._ownership.holder
+            if standby_is_ready and holder is not None and self._outage_told_ms is None:
+                return []
             return [f"standby: application {self._application} is owned by {named(holder) if holder else 'nobody yet'}"]
         seconds = (self._clock.now().mono_ms - self._ownership.renewed_ms) / 1000
         return [] if seconds <= self._lease_seconds else [f"ownership: not renewed for {seconds:.0f} s"]

@@ -1,6 +1,6 @@
 """What `lockside check` finds out: whether the worker could run with these settings, and what to mend.
 
-It reads and never changes anything.
+It changes nothing: what it writes cannot take effect.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lockside.app import calls, readable
+from lockside.app import attempts, calls, readable
+from lockside.app.attempts import Place
 from lockside.app.finding import Finding
 from lockside.app.provision import definitions, describe, point_in_time_recovery, shape_faults, ttl_attribute
 from lockside.app.sources import specs_of
 from lockside.aws.clients import clock_offset_ms, refusal
-from lockside.aws.retrying import verdict
+from lockside.aws.retrying import error_code, verdict
 from lockside.core.attributes import Image
 from lockside.core.entity import KeySchema, entity_key
 from lockside.core.failures import Verdict
@@ -33,14 +34,20 @@ T = TypeVar("T")
 
 SAMPLE_ROWS_MAX: Final = 50
 SAMPLE_PAGES_MAX: Final = 4
+POLICY: Final = "deploy/iam/run-{engine}.json"
+"""What a worker may need to be allowed, all of it."""
+
 SIGNING_SKEW_MS: Final = 300_000
 """AWS refuses requests signed with a clock five minutes off."""
 
 
-def examine(settings: "Settings", clients: "Clients", clock: "Clock") -> tuple[Finding, ...]:
-    """Look at everything the worker needs. Raises SetupError if the endpoint cannot be asked at all."""
+def examine(settings: "Settings", clients: "Clients", clock: "Clock", absent: str) -> tuple[Finding, ...]:
+    """Look at everything the worker needs. `absent` is a fresh random name: what it names is in no table.
+
+    Raises SetupError if the endpoint cannot be asked at all.
+    """
     try:
-        return tuple(_findings(settings, clients, clock))
+        return tuple(_findings(settings, clients, clock, absent))
     except (BotoCoreError, ClientError) as error:
         raise refusal(error, clients.endpoint) from error
 
@@ -50,16 +57,19 @@ def could_run(findings: Sequence[Finding]) -> bool:
     return not any(finding.level == "fault" for finding in findings)
 
 
-def _findings(settings: "Settings", clients: "Clients", clock: "Clock") -> Iterator[Finding]:
+def _findings(settings: "Settings", clients: "Clients", clock: "Clock", absent: str) -> Iterator[Finding]:
     # First, as it is the cheapest call: an endpoint that is down is noticed at once.
     yield _clock(settings, clients, clock)
     yield _keys(settings)
+    policy = POLICY.format(engine=settings.engine.kind)
     for definition in definitions(settings):
-        yield from _own_table(definition, clients, settings.audit.retention_days)
+        place = Place(definition.name, f"{definition.purpose}.table", clients.dynamodb, absent, policy)
+        yield from _own_table(place, definition, settings)
     if not settings.source:
         yield Finding("fault", None, "source", "no table is watched", "add a [[source]] for each table to watch")
     for index, source in enumerate(settings.source):
-        yield from _source(index, source, clients)
+        place = Place(source.table, f"source[{index}].table", clients.dynamodb, absent, policy)
+        yield from _source(index, source, place, clients)
     if settings.engine.kind == "kcl":
         yield from calls.findings(settings, clients)
 
@@ -92,15 +102,40 @@ def _keys(settings: "Settings") -> Finding:
     return Finding("good", None, "keys.file", f"{path} can be read, by its owner only")
 
 
-def _own_table(definition: "TableDefinition", clients: "Clients", retention_days: int) -> Iterator[Finding]:
-    name, setting, client = definition.name, f"{definition.purpose}.table", clients.dynamodb
-    table = describe(client, name)
-    if table is None:
+def _described(place: Place) -> tuple[dict[str, Any] | None, Finding | None]:
+    """Describe a table, None if there is none; that it may not be described is a finding."""
+    try:
+        return describe(place.client, place.name), None
+    except ClientError as error:
+        if verdict(error) is not Verdict.DENIED:
+            raise
+        return None, place.denied("dynamodb:DescribeTable", error_code(error))
+
+
+def _own_table(place: Place, definition: "TableDefinition", settings: "Settings") -> Iterator[Finding]:
+    name, setting = place.name, place.setting
+    table, denied = _described(place)
+    if denied is not None:
+        yield denied
+    elif table is None:
         yield Finding("fault", name, setting, "the table does not exist", "run lockside init")
         return
-    if faults := shape_faults(definition, table):
+    elif faults := shape_faults(definition, table):
         yield Finding("fault", name, setting, "; ".join(faults), f"name another table in {setting}, run lockside init")
         return
+    else:
+        yield from _kept(place, definition, table, settings.audit.retention_days)
+    if definition.purpose == "audit":
+        yield from attempts.audit(place)
+    else:
+        yield from attempts.state(place, batched=settings.state.batched)
+
+
+def _kept(
+    place: Place, definition: "TableDefinition", table: Mapping[str, Any], retention_days: int
+) -> Iterator[Finding]:
+    """Look at what keeps a table's items, and what lets them go."""
+    name, setting, client = place.name, place.setting, place.client
     yield Finding("good", name, setting, "the table is there, with its keys and indexes")
     if definition.create["DeletionProtectionEnabled"] and not table.get("DeletionProtectionEnabled"):
         fix = "run lockside init, or set audit.deletion_protection = false"
@@ -116,7 +151,7 @@ def _own_table(definition: "TableDefinition", clients: "Clients", retention_days
         )
 
 
-def _source(index: int, source: "SourceSettings", clients: "Clients") -> Iterator[Finding]:
+def _source(index: int, source: "SourceSettings", watched: Place, clients: "Clients") -> Iterator[Finding]:
     place = f"source[{index}]"
     layouts: tuple[Spec, ...] = ()
     try:
@@ -126,11 +161,15 @@ def _source(index: int, source: "SourceSettings", clients: "Clients") -> Iterato
         yield Finding(
             "fault", source.table, setting, what, "correct it; config/lockside.toml describes the keys of a source"
         )
-    table = describe(clients.dynamodb, source.table)
+    table, denied = _described(watched)
+    if denied is not None:
+        yield denied
+        return
     if table is None:
         what = f"the table does not exist at {clients.endpoint}"
         yield Finding("fault", source.table, f"{place}.table", what, "correct the name, aws.region or aws.endpoint_url")
         return
+    yield from attempts.watched(watched, table)
     yield from readable.stream(place, source.table, table, clients.streams)
     if layouts:
         yield from _ttl(place, source, layouts, clients)

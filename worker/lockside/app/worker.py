@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Final, Protocol
 
 import structlog
@@ -52,6 +53,7 @@ from lockside.ops.health import HealthServer, Pages
 from lockside.ops.heartbeat import SILENCE_MAX_MS, Heartbeats
 from lockside.ops.metrics import PrometheusMeter
 from lockside.ops.shutdown import Shutdown
+from lockside.ops.supervisor import Supervised, Supervisor
 from lockside.reactions.lapses import LapseWatch
 from lockside.reactions.rows import BatchRowReader
 from lockside.settings import Settings
@@ -276,9 +278,9 @@ class Worker:
         """Say why the worker does not turn any more; nothing if it does."""
         return self._heartbeats.silent()
 
-    def ready(self) -> list[str]:
+    def ready(self, *, standby_is_ready: bool = False) -> list[str]:
         """Say why the worker does not do its whole job; nothing if it does."""
-        reasons = [] if self._in_fleet else self._owner.unready()
+        reasons = [] if self._in_fleet else self._owner.unready(standby_is_ready=standby_is_ready)
         if self._engine is None:
             return reasons or ["starting"]
         reasons += self._engine.unread(UNREADY_SECONDS)
@@ -445,9 +447,12 @@ def run(settings: Settings, *, once: bool = False) -> int:
         garbage.calm()
         if settings.ops.listen:
             worker.meter.refresh_with(worker.refresh)
-            pages = Pages(live=worker.live, ready=worker.ready, metrics=worker.meter.render)
+            fit = partial(worker.ready, standby_is_ready=True)
+            pages = Pages(live=worker.live, ready=worker.ready, fit=fit, metrics=worker.meter.render)
             host, port = stack.enter_context(HealthServer(settings.ops.listen, pages)).address
             LOG.info("listening", host=host, port=port)
+        supervisor = Supervisor.of(os.environ, os.getpid())
+        stack.enter_context(Supervised(supervisor, stop, worker.live, worker.ready))
         try:
             worker.run(once=once)
         except UsageError:

@@ -1,8 +1,9 @@
 """`lockside check`."""
 
+import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -10,6 +11,9 @@ from lockside.cli.options import config_option, json_option, read_settings
 
 if TYPE_CHECKING:
     from lockside.app.finding import Finding
+
+ABSENT_BYTES: Final = 16
+"""As many random bytes name a key that is in no table."""
 
 
 @click.command(epilog="Exit codes: 0 the worker could run; 1 it could not; 2 wrong settings, or no answer from AWS.")
@@ -19,8 +23,8 @@ if TYPE_CHECKING:
 def check(ctx: click.Context, *, config: Path | None, as_json: bool) -> None:
     """Find out whether the worker could run, and what to mend.
 
-    Looks at the tables, their streams, TTL and sampled rows, the keys file and the clock. Each call that reads a stream
-    is made once; nothing is changed.
+    Looks at the tables, their streams, TTL and sampled rows, the keys file and the clock. Each call of the worker is
+    made once, in a form that cannot take effect, so that a missing permission is found now; nothing is changed.
 
     \b
     lockside check --config lockside.toml
@@ -31,7 +35,8 @@ def check(ctx: click.Context, *, config: Path | None, as_json: bool) -> None:
     from lockside.aws.clients import reached
     from lockside.ops.clock import SystemClock
 
-    findings = preflight.examine(settings, reached(settings.aws, settings.audit.table), SystemClock())
+    clients, absent = reached(settings.aws, settings.audit.table), secrets.token_hex(ABSENT_BYTES)
+    findings = preflight.examine(settings, clients, SystemClock(), absent)
     for line in _json_lines(findings) if as_json else _lines(findings):
         click.echo(line)
     ctx.exit(0 if preflight.could_run(findings) else 1)

@@ -1,6 +1,9 @@
 """The tables of the demo's two clients, as those clients lay them out, with their streams on."""
 
+import sys
 from typing import TYPE_CHECKING, Final
+
+from lockside.emulators.emulator import REGION
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -8,6 +11,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS: Final = 1
 POLLS_MAX: Final = 30
+START_ATTEMPTS: Final = 10
+"""With botocore's back-off about a minute: an emulator in a container next door takes some seconds to come up."""
 
 
 def create_lock_table(client: "DynamoDBClient", name: str) -> str:
@@ -38,3 +43,25 @@ def _create(client: "DynamoDBClient", name: str, keys: tuple[str, ...], ttl: str
     if ttl is not None:
         client.update_time_to_live(TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": ttl})
     return client.describe_table(TableName=name)["Table"]["LatestStreamArn"]
+
+
+def main(arguments: list[str]) -> None:
+    """Create both tables, as `python -m lockside.emulators.tables ENDPOINT LOCKS SESSIONS`; those there are left alone.
+
+    Waits within botocore's bounds for an endpoint that is just coming up.
+    """
+    import boto3  # noqa: PLC0415 - only this program needs a client of its own
+    from botocore.config import Config  # noqa: PLC0415
+
+    endpoint, locks, sessions = arguments
+    patient = Config(retries={"mode": "standard", "total_max_attempts": START_ATTEMPTS})
+    client = boto3.client("dynamodb", endpoint_url=endpoint, region_name=REGION, config=patient)
+    there = set(client.list_tables()["TableNames"])
+    for name, create in ((locks, create_lock_table), (sessions, create_session_table)):
+        if name not in there:
+            create(client, name)
+        sys.stdout.write(f"{name}: is there\n" if name in there else f"{name}: created\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -23,22 +23,31 @@ REQUEST_SECONDS_MAX: Final = 5.0
 CLOSE_SECONDS_MAX: Final = 5.0
 TEXT: Final = "text/plain; charset=utf-8"
 
+STANDBY_IS_READY: Final = "standby=ready"
+"""Asks /readyz of a standby too whether it does *its* job."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What is served: whether the loops turn, whether the worker does its job, and the numbers."""
+    """What is served: whether the loops turn, whether the worker does its job, and the numbers.
+
+    `fit` is as `ready`, but a standby that sees its owner is well: a rolling update goes on when the new worker *could*
+    take over.
+    """
 
     live: Reasons
     ready: Reasons
+    fit: Reasons
     metrics: Callable[[], bytes]
 
     def answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
         """Answer a path with status, content type and body."""
-        match path.partition("?")[0]:
+        page, _, query = path.partition("?")
+        match page:
             case "/livez":
                 return _verdict(self.live())
             case "/readyz":
-                return _verdict(self.ready())
+                return _verdict(self.fit() if STANDBY_IS_READY in query.split("&") else self.ready())
             case "/metrics":
                 return HTTPStatus.OK, metrics.CONTENT_TYPE, self.metrics()
             case _:

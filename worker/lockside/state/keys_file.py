@@ -1,7 +1,8 @@
 """The keys file: the secrets behind pseudonyms, image hashes and sealed values.
 
 JSON, `{"entity": [...], "image": [...], "seal": [...]}`, each a list of `{"id", "secret" (base64), "created"}`, oldest
-first; the last of each is in use. Whoever can read it can undo the pseudonyms, so it belongs to its owner alone.
+first; the last of each is in use. Whoever can read it can undo the pseudonyms, so it belongs to its owner alone. One
+that root hands to a service's group, as Kubernetes and systemd do with secrets, may be read by that group.
 """
 
 import base64
@@ -19,6 +20,7 @@ from lockside.errors import ConfigError
 
 MODE: Final = 0o600
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+ROOT: Final = 0
 SECRET_BYTES: Final = 32
 ID_BYTES: Final = 4
 SIZE_BYTES_MAX: Final = 1_048_576
@@ -70,14 +72,24 @@ def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             # Judged on the open file, so that it cannot be exchanged between the look and the reading.
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & OTHERS:
+            status = os.fstat(file.fileno())
+            mode = stat.S_IMODE(status.st_mode)
+            if is_open_to_others(mode, status.st_uid, os.geteuid()):
                 raise ConfigError(f"keys file {path}: others may read or write it (mode {mode:04o}); chmod 600 {path}")
             return file.read(SIZE_BYTES_MAX)
     except FileNotFoundError:
         raise ConfigError(f"keys file {path}: does not exist; `lockside init` makes one") from None
     except OSError as error:
         raise ConfigError(f"keys file {path}: cannot be read ({error.strerror})") from None
+
+
+def is_open_to_others(mode: int, owner: int, user: int) -> bool:
+    """Whether others than `user` may touch a file of this mode and owner (user ids), as PostgreSQL judges its TLS key.
+
+    A user that root's file was handed to by its group can read it in no other way, and cannot change the mode.
+    """
+    handed_over = owner == ROOT != user
+    return bool(mode & (OTHERS & ~stat.S_IRGRP if handed_over else OTHERS))
 
 
 def _keys(path: Path, document: object) -> Keys:

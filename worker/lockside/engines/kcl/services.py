@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lockside.aws.retrying import Retrier
 from lockside.core.change import ShardRef
+from lockside.core.now import Now
 from lockside.core.ports import ProcessorFactory, Stop
 from lockside.engines.consumer import Keeping
 from lockside.engines.kcl.knobs import Knobs
@@ -50,7 +51,7 @@ class Services:
     processors: ProcessorFactory
     failed: Callable[[BaseException], None]
     tables: Tables = field(default_factory=NoTables)
-    heard: Callable[[int, int], None] = lambda _sent_ms, _endpoint_ms: None
+    heard: Callable[[Now, int], None] = lambda _asked, _endpoint_ms: None
     halts: dict[ShardRef, LocksideError] = field(default_factory=dict)
     ended: deque[ShardRef] = field(default_factory=lambda: deque(maxlen=ENDED_MAX))
 

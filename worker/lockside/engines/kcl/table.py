@@ -112,10 +112,10 @@ class TableRun:
 
     def _listen(self, run: StreamRun) -> None:
         """Hear the endpoint's clock, which deadlines run by: KCL does not hand on what came with a page."""
-        asked_ms = self._services.keeping.clock.now().wall_ms
+        asked = self._services.keeping.clock.now()
         theirs_ms = self._services.retrier.call("describe_stream", run.endpoint_ms)
         if theirs_ms is not None:
-            self._services.heard(asked_ms, theirs_ms)
+            self._services.heard(asked, theirs_ms)
 
     def _note_stream(self, now: TableNow) -> None:
         """Take up the table's new stream, and those that came and went before it was looked for."""
