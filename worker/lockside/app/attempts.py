@@ -76,18 +76,17 @@ class Place:
 
 def audit(place: Place) -> Iterator[Finding]:
     """Try what the worker calls of the audit table."""
-    yield from _tried(place, [*_common(place), _batch_get(place, place.key), _transaction(place, "Put", "Update")])
+    attempts = [*_common(place), _query(place), _batch_get(place, place.key), _transaction(place, "Put", "Update")]
+    yield from _tried(place, attempts)
 
 
 def state(place: Place, *, batched: bool) -> Iterator[Finding]:
     """Try what the worker calls of the state table; with `batched`, also the statements of the live index."""
     client, name = place.client, place.name
-    query: Any = {"KeyConditionExpression": "#pk = :pk", "ExpressionAttributeNames": {"#pk": PK}}
-    query["ExpressionAttributeValues"] = {":pk": place.key[PK]}
     attempts = [
         *_common(place),
         Attempt(("DeleteItem",), lambda: client.delete_item(TableName=name, Key=place.key, **CANNOT_HOLD)),
-        Attempt(("Query",), lambda: client.query(TableName=name, ConsistentRead=True, **query)),
+        _query(place),
         _transaction(place, "ConditionCheck", "Update"),
     ]
     if batched:
@@ -111,6 +110,12 @@ def _common(place: Place) -> list[Attempt]:
         Attempt(("UpdateItem",), lambda: client.update_item(TableName=name, Key=key, **NO_UPDATE)),
         Attempt(("BatchWriteItem",), lambda: client.batch_write_item(RequestItems={name: absent})),
     ]
+
+
+def _query(place: Place) -> Attempt:
+    query: Any = {"KeyConditionExpression": "#pk = :pk", "ExpressionAttributeNames": {"#pk": PK}}
+    query["ExpressionAttributeValues"] = {":pk": place.key[PK]}
+    return Attempt(("Query",), lambda: place.client.query(TableName=place.name, ConsistentRead=True, **query))
 
 
 def _batch_get(place: Place, key: Mapping[str, Any]) -> Attempt:
