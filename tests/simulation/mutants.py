@@ -224,10 +224,10 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     "child before parent": Mutant(Parts(streams=ParentlessStreams), "before .* is finished", seed=2),
     "LATEST re-read": Mutant(Parts(streams=LatestStreams), "no record|it must have"),
     "a dropped last page": Mutant(Parts(streams=ImpatientStreams), "no record", seed=2),
-    "a lapse of a released lock": Mutant(Parts(rows=ReleaseBlindRows), "a lapse that never was", seed=5),
-    "a second lapse after a TTL delete": Mutant(Parts(lapses=TwofoldLapses), "second lapse"),
+    "a lapse of a released lock": Mutant(Parts(rows=ReleaseBlindRows), "a lapse that never was", seed=16),
+    "a second lapse after a TTL delete": Mutant(Parts(lapses=TwofoldLapses), "second lapse", seed=2),
     "a recipe change mid-log": Mutant(Parts(trail=CarelessTrail), "its recipe", seed=4),
     "a zombie that writes across a gap": Mutant(Parts(trail=UnsealedTrail), "sealed=True", seed=455),
-    "a clock that forgets": Mutant(Parts(clock=ForgetfulClock), "a lapse that never was"),
+    "a clock that forgets": Mutant(Parts(clock=ForgetfulClock), "a lapse that never was", seed=16),
     "a flag from memory": Mutant(Parts(processor=WithMemoryProcessor), "its recipe gives"),
 }

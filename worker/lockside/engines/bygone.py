@@ -6,7 +6,7 @@ so that a crash in between leaves a stream that is known to be drained, never on
 stays: it tells which streams came before.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,24 +42,26 @@ class Bygone:
         self._arns += stream_arns
 
     def forget(self) -> None:
-        """Remove what is remembered of the oldest of them, if it is time to and its day is over; a part at a time.
+        """Remove what is remembered of the oldest whose day is over, if it is time to look; a part at a time.
 
         Raises FencedError where a later owner has claimed its rows, StoppedError on shutdown.
         """
         now = self.clock.now()
         if not self._arns or (self._look_ms is not None and now.mono_ms < self._look_ms):
             return
-        arn = self._arns[0]
-        # Claimed with it: only an owner's term removes a row.
-        rows = self.checkpoints.load(arn).shards
-        old_ms = now.wall_ms - RETENTION_MS
-        if any(not row.finished or row.updated_ms > old_ms for row in rows.values()):
-            self._look_ms = now.mono_ms + LOOK_MS
-            return
-        for shard_id in sorted(rows)[:FORGOTTEN_AT_A_TIME]:
+        for arn in self._arns:
+            # Claimed with it: only an owner's term removes a row.
+            rows = self.checkpoints.load(arn).shards
+            if all(row.finished and row.updated_ms <= now.wall_ms - RETENTION_MS for row in rows.values()):
+                self._remove(arn, sorted(rows)[:FORGOTTEN_AT_A_TIME])
+                return
+        self._look_ms = now.mono_ms + LOOK_MS
+
+    def _remove(self, arn: str, shard_ids: Sequence[str]) -> None:
+        for shard_id in shard_ids:
             self.checkpoints.forget(ShardRef(arn, shard_id))
-        if len(rows) <= FORGOTTEN_AT_A_TIME:
+        if not self.checkpoints.load(arn).shards:
             self.checkpoints.forget_start(arn)
             self.tables.forget(arn)
-            del self._arns[0]
+            self._arns.remove(arn)
             LOG.info("stream_forgotten", **{telemetry.TABLE: ShardRef(arn, "").table, telemetry.REASON: arn})
