@@ -6,7 +6,7 @@
 import os
 import random
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, Final, Protocol
@@ -41,7 +41,7 @@ from lockside.engines.embedded.plan import Settings as Pace
 from lockside.engines.embedded.services import Services
 from lockside.engines.kcl.engine import KclEngine
 from lockside.engines.kcl.services import Services as KclServices
-from lockside.engines.kcl.worker_id import worker_id
+from lockside.engines.kcl.worker_id import held_id
 from lockside.engines.processor import Neighbours, ShardProcessor
 from lockside.engines.stream import StreamPlan
 from lockside.engines.tables import FollowedTables
@@ -83,10 +83,6 @@ class Engine(Protocol):
 
     def run(self, stop: threading.Event) -> None:
         """Read until told to stop."""
-        ...
-
-    def run_once(self, stop: threading.Event, drained: Callable[[], None]) -> None:
-        """Read what is there, and return."""
         ...
 
     def halted(self) -> Mapping[ShardRef, LocksideError]:
@@ -201,14 +197,23 @@ class Worker:
         for section, table in (("audit", settings.audit.table), ("state", settings.state.table)):
             sources.describe_own(clients.dynamodb, table, f"{section}.table")
         streams = sources.resolve(clients.dynamodb, settings, keys)
-        timing: Any = {"stop": stop, "clock": clock or SystemClock()}
-        return cls(settings, clients, keys, streams, **timing, announce=announce, worker_id=worker_id)
+        return cls(
+            settings,
+            clients,
+            keys,
+            streams,
+            stop=stop,
+            clock=clock or SystemClock(),
+            announce=announce,
+            worker_id=worker_id,
+        )
 
     def run(self, *, once: bool = False) -> None:
         """Stand by until the application is ours; then consume until stopped, or with `once` until all is drained.
 
         A fleet has no owner: there KCL's leases say what is whose. Raises what stopped the worker.
         """
+        refuse_once(self._settings, once=once)
         self._tell_start()
         if self._in_fleet:
             term = fleet.term_of(self._settings, self._clients, self._clock, self._highest_epoch)
@@ -231,7 +236,7 @@ class Worker:
         try:
             self._observe("worker.started", {"version": __version__, "once": once})
             reporter.start()
-            if once:
+            if once and isinstance(engine, EmbeddedEngine):
                 engine.run_once(self._stop, self._timer.test_due)
             else:
                 engine.run(self._stop)
@@ -410,13 +415,10 @@ def run(settings: Settings, *, once: bool = False) -> int:
     with ExitStack() as stack:
         member = ""
         if settings.engine.kind == "kcl":
-            if once:
-                raise SetupError(
-                    '--once: needs engine.kind = "embedded"; in a fleet no worker can tell that nothing is left to read'
-                )
+            refuse_once(settings, once=once)
             # Before the handlers: Java sets its own as it starts.
             fleet.machine_of(settings.engine.kcl).start()
-            member = stack.enter_context(worker_id(settings.application, settings.engine.kcl.worker_id))
+            member = stack.enter_context(held_id(settings.application, settings.engine.kcl.worker_id))
             LOG.info("member", worker=member, **{telemetry.APPLICATION: settings.application})
         stack.enter_context(Shutdown(stop, settings.ops.shutdown_seconds).handlers())
         worker = Worker.connected(settings, stop=stop, worker_id=member)
@@ -442,6 +444,14 @@ def run(settings: Settings, *, once: bool = False) -> int:
             return EXIT_UNEXPECTED
     LOG.info("stopped")
     return EXIT_GOOD
+
+
+def refuse_once(settings: Settings, *, once: bool) -> None:
+    """Refuse to drain what is there with a fleet: no worker of it can tell that nothing is left. Raises SetupError."""
+    if once and settings.engine.kind == "kcl":
+        raise SetupError(
+            '--once: needs engine.kind = "embedded"; in a fleet no worker can tell that nothing is left to read'
+        )
 
 
 def own_table_gone(settings: Settings) -> SetupError:
