@@ -229,6 +229,17 @@ def test_after_a_stall_what_kcl_had_fetched_comes_first_and_then_the_gap(bench: 
     assert bench.recorder.consumed() == [numbers[0], numbers[1], numbers[3]]
 
 
+def test_a_loss_that_nothing_comes_after_is_told_at_the_end(bench: Bench) -> None:
+    """The shard ends behind it: a gap without another end, before the mark."""
+    shard, numbers, fetched = stalled(bench)
+    shard.process(fetched, bench.saver)
+    bench.streams.close(bench.arn, "root")
+    shard.shard_ended(bench.saver)
+    (gap,) = bench.recorder.gaps()
+    assert (gap.loss, gap.after, gap.until) == ("trimmed", numbers[1], None)
+    assert (bench.recorder.verbs()[-2:], bench.saver.finished) == (["shard_ended", "flush"], 1)
+
+
 def test_a_gap_after_a_stall_halts_where_that_is_demanded(bench: Bench) -> None:
     """The change behind the gap is not consumed, and the position stays."""
     bench.plan = StreamPlan("locks", bench.arn, precision_ms=1_000, on_gap="halt")

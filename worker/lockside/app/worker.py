@@ -6,7 +6,7 @@
 import os
 import random
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -42,7 +42,7 @@ from lockside.engines.embedded.plan import Settings as Pace
 from lockside.engines.embedded.services import Services
 from lockside.engines.kcl.engine import KclEngine
 from lockside.engines.kcl.services import Services as KclServices
-from lockside.engines.kcl.worker_id import worker_id
+from lockside.engines.kcl.worker_id import held_id
 from lockside.engines.processor import Neighbours, ShardProcessor
 from lockside.engines.stream import StreamPlan
 from lockside.engines.tables import FollowedTables
@@ -85,10 +85,6 @@ class Engine(Protocol):
 
     def run(self, stop: threading.Event) -> None:
         """Read until told to stop."""
-        ...
-
-    def run_once(self, stop: threading.Event, drained: Callable[[], None]) -> None:
-        """Read what is there, and return."""
         ...
 
     def halted(self) -> Mapping[ShardRef, LocksideError]:
@@ -203,14 +199,23 @@ class Worker:
         for section, table in (("audit", settings.audit.table), ("state", settings.state.table)):
             sources.describe_own(clients.dynamodb, table, f"{section}.table")
         streams = sources.resolve(clients.dynamodb, settings, keys)
-        timing: Any = {"stop": stop, "clock": clock or SystemClock()}
-        return cls(settings, clients, keys, streams, **timing, announce=announce, worker_id=worker_id)
+        return cls(
+            settings,
+            clients,
+            keys,
+            streams,
+            stop=stop,
+            clock=clock or SystemClock(),
+            announce=announce,
+            worker_id=worker_id,
+        )
 
     def run(self, *, once: bool = False) -> None:
         """Stand by until the application is ours; then consume until stopped, or with `once` until all is drained.
 
         A fleet has no owner: there KCL's leases say what is whose. Raises what stopped the worker.
         """
+        refuse_once(self._settings, once=once)
         self._tell_start()
         if self._in_fleet:
             term = fleet.term_of(self._settings, self._clients, self._clock, self._highest_epoch)
@@ -255,12 +260,16 @@ class Worker:
         try:
             self._observe("worker.started", {"version": __version__, "once": once})
             reporter.start()
-            if once:
+            if once and isinstance(engine, EmbeddedEngine):
                 engine.run_once(self._stop, self._timer.test_due)
             else:
                 engine.run(self._stop)
         except StoppedError:
             LOG.info("stopped_before_start")
+        except UsageError:
+            # An error that nobody understands weighs more than a halted shard: it is raised below.
+            if self._failure is None:
+                raise
         finally:
             # Also when the engine raised: whatever still waits for AWS in another thread must come to its end.
             self._stop.set()
@@ -282,7 +291,7 @@ class Worker:
         """Say why the worker does not do its whole job; nothing if it does."""
         reasons = [] if self._in_fleet else self._owner.unready(standby_is_ready=standby_is_ready)
         if self._engine is None:
-            return reasons or ["starting"]
+            return [*reasons, "starting"] if self._in_fleet else reasons
         reasons += self._engine.unread(UNREADY_SECONDS)
         for processor in list(self._processors.values()):
             seconds = processor.unwritten_seconds
@@ -433,13 +442,10 @@ def run(settings: Settings, *, once: bool = False) -> int:
     with ExitStack() as stack:
         member = ""
         if settings.engine.kind == "kcl":
-            if once:
-                raise SetupError(
-                    '--once: needs engine.kind = "embedded"; in a fleet no worker can tell that nothing is left to read'
-                )
+            refuse_once(settings, once=once)
             # Before the handlers: Java sets its own as it starts.
             fleet.machine_of(settings.engine.kcl).start()
-            member = stack.enter_context(worker_id(settings.application, settings.engine.kcl.worker_id))
+            member = stack.enter_context(held_id(settings.application, settings.engine.kcl.worker_id))
             LOG.info("member", worker=member, **{telemetry.APPLICATION: settings.application})
         stack.enter_context(Shutdown(stop, settings.ops.shutdown_seconds).handlers())
         worker = Worker.connected(settings, stop=stop, worker_id=member)
@@ -468,6 +474,14 @@ def run(settings: Settings, *, once: bool = False) -> int:
             return EXIT_UNEXPECTED
     LOG.info("stopped")
     return EXIT_GOOD
+
+
+def refuse_once(settings: Settings, *, once: bool) -> None:
+    """Refuse to drain what is there with a fleet: no worker of it can tell that nothing is left. Raises SetupError."""
+    if once and settings.engine.kind == "kcl":
+        raise SetupError(
+            '--once: needs engine.kind = "embedded"; in a fleet no worker can tell that nothing is left to read'
+        )
 
 
 def own_table_gone(settings: Settings) -> SetupError:

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 from botocore.exceptions import ClientError
 
-from lockside.aws.retrying import error_code, verdict
+from lockside.aws.retrying import AgainError, error_code, verdict
 from lockside.core import decode, telemetry
 from lockside.core.change import ShardRef
 from lockside.core.failures import Verdict
@@ -189,6 +189,7 @@ class KclShard:
     def _shard_ended(self, checkpointer: Checkpointer) -> None:
         consumer = self._begun()
         if self._is_closed():
+            self._tell_last_loss(consumer)
             consumer.end()
         else:
             self._log.error("shard_gone", **{telemetry.SEQUENCE: str(consumer.position)})
@@ -258,6 +259,14 @@ class KclShard:
             self._suspect_ms = None
             consumer.trimmed(now_ms)
 
+    def _tell_last_loss(self, consumer: ShardConsumer) -> None:
+        """Tell of a loss that no change came after: nothing is left behind it."""
+        now_ms = self._clock.now().wall_ms
+        if self._suspect_ms is not None:
+            self._judge_suspicion(consumer, None, now_ms, at_end=True)
+        if consumer.loss is not None:
+            consumer.consume([], now_ms, ended=True)
+
     def _is_trimmed(self, position: int) -> bool:
         """Ask the stream whether it still has what follows a position. A shard that is gone is judged at its end."""
         place = {
@@ -275,8 +284,10 @@ class KclShard:
                 match verdict(error):
                     case Verdict.TRIMMED:
                         return True
-                    case Verdict.NOT_FOUND | Verdict.EXPIRED_ITERATOR:
+                    case Verdict.NOT_FOUND:
                         return False
+                    case Verdict.EXPIRED_ITERATOR:
+                        raise AgainError from error
                 raise
             return False
 
