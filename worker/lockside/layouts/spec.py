@@ -6,7 +6,7 @@ layout names.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
 import rfc8785
@@ -79,6 +79,12 @@ class Spec:
             return self
         return load(overridden(self.document, overrides, self.name), f"overrides of layout {self.name!r}")
 
+    def within(self, rows: RowRule) -> "Spec":
+        """Return this layout for those of its rows that a source's filter lets through."""
+        rule = replace(self.rows, within=rows)
+        pulse = pulse_of(rule, self.reader, self.traits.clock) if isinstance(self.reader, LockReader) else None
+        return replace(self, rows=rule, pulse=pulse)
+
 
 def load(document: Mapping[str, Any], origin: str) -> Spec:
     """Check and compile one layout's data. `origin` names its file in errors. Raises LayoutError."""
@@ -131,18 +137,23 @@ def _clock(data: schema.LayoutData) -> LeaseClock:
     return "absolute" if data.deadline is not None else "none"
 
 
+def row_rule(rows: schema.Rows) -> RowRule:
+    """Compile which rows are meant: a layout's own, or those that a source's filter lets through."""
+    return RowRule(
+        keys=tuple(_key_rule(rule) for rule in (rows.partition, rows.sort)),
+        required=tuple(sorted((name, frozenset(types)) for name, types in rows.required.items())),
+        absent=tuple(rows.absent),
+        equals=tuple((name, frozenset(map(_text, values))) for name, values in sorted(rows.equals.items())),
+    )
+
+
 def _row_rule(data: schema.LayoutData) -> RowRule:
-    required = {name: frozenset(types) for name, types in data.rows.required.items()}
+    rule = row_rule(data.rows)
     if isinstance(data, schema.LockData) and data.owner and not _free_without_owner(data):
         # Of any type: a row whose owner is unreadable is still a lock's row, with a fault.
-        required.setdefault(data.owner.attr, frozenset())
-    keys = (data.rows.partition, data.rows.sort)
-    return RowRule(
-        keys=tuple(_key_rule(rule) for rule in keys),
-        required=tuple(sorted(required.items())),
-        absent=tuple(data.rows.absent),
-        equals=tuple((name, frozenset(map(_text, values))) for name, values in sorted(data.rows.equals.items())),
-    )
+        required = {data.owner.attr: frozenset[str](), **dict(rule.required)}
+        return replace(rule, required=tuple(sorted(required.items())))
+    return rule
 
 
 def _free_without_owner(data: schema.LockData) -> bool:
