@@ -133,7 +133,7 @@ def specs_of(source: "SourceSettings", number: int, known: "Registry") -> tuple[
     return tuple(spec.within(within) for spec in specs)
 
 
-def filter_faults(source: "SourceSettings", key_names: "Sequence[str]") -> str | None:
+def filter_fault(source: "SourceSettings", key_names: "Sequence[str]") -> str | None:
     """Say what of a source's filter its table's key cannot meet: no row would ever be the source's."""
     if source.rows.sort is None or len(key_names) > 1:
         return None
@@ -181,7 +181,7 @@ def resolve(client: "DynamoDBClient", settings: "Settings", keys: Keys) -> tuple
     grouped: dict[str, list[tuple[SourceSettings, Source]]] = {}
     for number, source in enumerate(settings.source):
         table = tables[source.table]
-        if fault := filter_faults(source, table.key_schema.names):
+        if fault := filter_fault(source, table.key_schema.names):
             raise ConfigError(f"source[{number}].{fault}")
         precision = precision_ms(settings.recipe.time_precision_ms, _stream_of(table, number))
         made = _source(source, specs[number], table.key_schema, _common(settings.recipe, keys, precision))

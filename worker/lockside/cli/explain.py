@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from lockside.cli.explain_records import Plan
     from lockside.core.entity import Keys, KeySchema
     from lockside.layouts.detect import Detection, Sample
-    from lockside.layouts.registry import Registry
     from lockside.layouts.spec import Spec
     from lockside.settings import Settings
 

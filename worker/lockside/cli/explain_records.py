@@ -106,9 +106,7 @@ class Explainer:
         parts = ", ".join(f"{self.counts[name]} {name}" for name in counted)
         return f"{self.counts['records']} stream records: {parts}"
 
-    def _understood(
-        self, entry: Entry, change: Change, source: Source | None, told: Interpretation
-    ) -> Explanation:
+    def _understood(self, entry: Entry, change: Change, source: Source | None, told: Interpretation) -> Explanation:
         event = told.event
         naming = self._namings[source.id] if source is not None else None
         self.counts["claimed"] += source is not None

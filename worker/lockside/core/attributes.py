@@ -79,7 +79,7 @@ NAME_CHARS_MAX: Final = 64
 
 
 def shown_names(names: Iterable[object]) -> list[str]:
-    """Spell attribute names for a log or a terminal, sorted: not too many, none too long, nothing that is not printable.
+    """Spell attribute names for a log or a terminal, sorted: not too many, none too long, all of them printable.
 
     Names may come from an application's own data.
     """

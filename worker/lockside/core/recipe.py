@@ -19,7 +19,7 @@ INTERPRET_REVISION: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The settings that decide record bytes for one source. `rows` is its filter as RFC 8785 JSON, None for all rows."""
+    """The settings that decide record bytes for one source. `rows` is its filter as RFC 8785 JSON, None for none."""
 
     source_id: str
     kind: Kind

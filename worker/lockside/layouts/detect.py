@@ -244,7 +244,9 @@ def _candidate(  # noqa: PLR0913, PLR0917 - all that is told of one
     reasons = [f"rows have {', '.join(shown)}"] if shown else []
     if names is not None:
         reasons += [f"{name} is called {other} here" for name, other in names.names.items()]
-    against = [f"{round(count)} of {claimed} rows have no {name} as it should be" for name, count in one.missing.items()]
+    against = [
+        f"{round(count)} of {claimed} rows have no {name} as it should be" for name, count in one.missing.items()
+    ]
     against += [f"a value gave {fault}" for fault in one.faults]
     good = [at for at in rows if one.good(at)]
     return Candidate(

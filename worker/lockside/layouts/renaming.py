@@ -1,7 +1,7 @@
 """Attributes under other names: which of a layout's names stands for which of a table's.
 
-Many clients let their users rename attributes. Where rows have most of a layout's signature and lack a name or two, what
-they have instead is taken for it if its type is right and its name is near, or nothing else could be meant.
+Many clients let their users rename attributes. Where rows have most of a layout's signature and lack a name or two,
+what they have instead is taken for it if its type is right and its name is near, or nothing else could be meant.
 """
 
 import difflib

@@ -58,6 +58,11 @@ class Spec:
     pulse: LockPulse | None
     document: Mapping[str, Any] = field(repr=False, compare=False)
 
+    @property
+    def knows_principal(self) -> bool:
+        """Whether the layout has a place for a session's user; without one the source's settings must name it."""
+        return isinstance(self.reader, SessionReader) and bool(self.reader.principals)
+
     def claims(self, key: EntityKey, image: Image) -> bool:
         """Whether an image is a row of this layout.
 
