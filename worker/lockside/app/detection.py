@@ -191,9 +191,9 @@ def _attributes(group: Sequence[Candidate], schema: KeySchema, own: Sequence[Ima
     for candidate in group:
         spec = candidate.spec
         cleanup = spec.ttl_attr
-        if cleanup and ttl and ttl not in known_names(spec) and any(ttl in row for row in own):
-            if not any(cleanup in row for row in own):
-                names[cleanup] = ttl
+        strange = ttl if ttl not in known_names(spec) else None
+        if cleanup and strange and any(strange in row for row in own) and not any(cleanup in row for row in own):
+            names[cleanup] = strange
         if is_flat(spec):
             names |= {was: new for was, new in zip(spec.key_names, schema.names, strict=False) if was != new}
     return names

@@ -151,8 +151,8 @@ def shadowed(sources: "Sequence[SourceSettings]", specs: "Mapping[int, Sequence[
         if source.table in taken:
             first, layout = taken[source.table]
             found[number] = (
-                f'on table "{source.table}" nothing is left for it: source[{first}] before it takes every row, as layout '
-                f"{layout} asks for nothing of a row; give that source rows = {{ ... }}, or put it last"
+                f'on table "{source.table}" nothing is left for it: source[{first}] before it takes every row, as '
+                f"layout {layout} asks for nothing of a row; give that source rows = {{ ... }}, or put it last"
             )
         greedy = next((spec.name for spec in specs.get(number, ()) if spec.rows.asks_nothing), None)
         if greedy is not None:

@@ -16,8 +16,8 @@ ROWS_MAX = 100_000
 
 
 @click.command(
-    epilog="Exit codes: 0 found; 1 no layout fits, or a question is open; 2 wrong use, no such table, or no answer from "
-    "AWS; 3 could not find out (an empty table, rows of nothing but keys, Scan denied)."
+    epilog="Exit codes: 0 found; 1 no layout fits, or a question is open; 2 wrong use, no such table, or no answer "
+    "from AWS; 3 could not find out (an empty table, rows of nothing but keys, Scan denied)."
 )
 @click.option("--table", required=True, metavar="NAME", help="The table to look at.")
 @click.option(
@@ -34,9 +34,9 @@ ROWS_MAX = 100_000
 def detect(ctx: click.Context, *, table: str, limit: int, config: Path | None, as_json: bool) -> None:
     """Find out which layouts a table's rows are in, and print the [[source]] blocks to paste.
 
-    Reads a bounded sample of the table, strongly consistent, and its description. It changes nothing and prints no value
-    of any row: only names of attributes, counts and scores. The settings file is asked for [aws] and for layouts of your
-    own.
+    Reads a bounded sample of the table, strongly consistent, and its description. It changes nothing and prints no
+    value of any row: only names of attributes, counts and scores. The settings file is asked for [aws] and for layouts
+    of your own.
 
     \b
     lockside detect --table my-locks

@@ -69,7 +69,8 @@ def toml(proposal: "Proposal") -> Iterator[str]:
         yield f"# {proposal.question}."
         yield f"# Answer with one of: {', '.join(text(name) for name in _answers(proposal.candidates))}"
     elif proposal.candidates[0].confidence != "sure":
-        yield f"# {proposal.candidates[0].confidence}: look at `lockside layouts {proposal.layout}` before you rely on it"
+        doubt = proposal.candidates[0].confidence
+        yield f"# {doubt}: look at `lockside layouts {proposal.layout}` before you rely on it"
     yield f"layout = {text(proposal.layout)}"
     if proposal.rows:
         yield f"rows = {_inline(proposal.rows)}"

@@ -25,7 +25,9 @@ def interpret(change: Change, layout: Layout, recipe: Recipe) -> Interpretation:
     new = None if change.operation == "REMOVE" else _read(change, change.new, layout)
     event, reason = _classify(change, old, new, layout, recipe)
     before = _hold(change, old, layout, recipe, None)
-    after = _hold(change, new, layout, recipe, old)
+    # A client that lets go by moving its deadline leaves a row that does not say so by itself.
+    let_go = event is not None and event.type == "lock.released"
+    after = None if let_go else _hold(change, new, layout, recipe, old)
     return Interpretation(
         event=event,
         reason=reason,
@@ -108,6 +110,8 @@ def _lapse_via(
     """Whether this change stands in for the verification read (law 5)."""
     if event is None or before is None:
         return None
-    if event.type == "lock.taken_over" and layout.traits.clock == "relative":
+    if layout.traits.clock == "none":
+        return None
+    if event.type == "lock.taken_over" and layout.traits.clock == "relative" and before.deadline_ms is None:
         return "takeover"
     return "ttl" if change.by_ttl else None

@@ -182,7 +182,7 @@ def _lock_limits(spec: Spec) -> list[str]:
     match traits.clock:
         case "relative":
             limits.append(
-                "No instant is stored. A lease runs from the receipt of the last version, and a lapse is proved by one read."
+                "No instant is stored. A lease runs from the receipt of the last version; one read proves a lapse."
             )
         case "absolute":
             limits.append("The deadline is by the writer's clock: a lapse is as exact as that clock.")

@@ -44,13 +44,15 @@ class RowRule:
     """Which rows belong to a layout.
 
     `required` maps an attribute that must be there to the types it may have (none named: any). `equals` maps an
-    attribute to the values it may have, in their canonical text. `within` is a source's own filter: both must hold.
+    attribute to the values it may have, in their canonical text; `if_present` does so for one that may be missing.
+    `within` is a source's own filter: both must hold.
     """
 
     keys: tuple[KeyRule | None, ...] = ()
     required: tuple[tuple[str, frozenset[str]], ...] = ()
     absent: tuple[str, ...] = ()
     equals: tuple[tuple[str, frozenset[str]], ...] = ()
+    if_present: tuple[tuple[str, frozenset[str]], ...] = ()
     within: "RowRule | None" = None
 
     @property
@@ -66,7 +68,7 @@ class RowRule:
     @property
     def asks_nothing(self) -> bool:
         """Whether every row of a table belongs."""
-        return not self.asks_keys and not any(one.required or one.absent or one.equals for one in self.chain)
+        return not self.asks_keys and not any(one.required or one.absent or one.equals or one.if_present for one in self.chain)
 
     def holds(self, key: EntityKey, image: Image) -> bool:
         """Whether a row belongs to the layout."""
@@ -85,6 +87,9 @@ class RowRule:
                 return False
         for name in self.absent:
             if name in image:
+                return False
+        for name, values in self.if_present:
+            if name in image and _scalar_text(image[name]) not in values:
                 return False
         if self.equals and not all(_scalar_text(image.get(name)) in values for name, values in self.equals):
             return False

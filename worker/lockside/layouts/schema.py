@@ -36,6 +36,8 @@ PathData = Annotated[list[Name], Field(min_length=1), BeforeValidator(_segments)
 """A dotted path, or its segments where a name itself holds a dot."""
 
 VALUE_CHARS_MAX: Final = 60
+TOLD_BY_TYPE: Final = 2
+"""A lease and a deadline in one attribute, told apart by its type."""
 
 
 class Table(BaseModel):
@@ -64,41 +66,61 @@ class KeyRuleData(Table):
 
 
 class Rows(Table):
-    """Which rows are the layout's own, where that takes more than the owner or the key."""
+    """Which rows are the layout's own, where that takes more than the owner or the key.
+
+    `if_present`: an attribute that old clients do not write yet, and the values it has where it is there.
+    """
 
     partition: KeyRuleData | None = None
     sort: KeyRuleData | None = None
     required: dict[Name, list[Tag]] = {}
     absent: list[Name] = []
     equals: dict[Name, Annotated[list[str | int | bool], Field(min_length=1)]] = {}
+    if_present: dict[Name, Annotated[list[str | int | bool], Field(min_length=1)]] = {}
 
 
 class Text(Table):
-    """An attribute read as text. `path` leads into the JSON that the attribute holds."""
+    """An attribute read as text. `path` leads into the JSON that the attribute holds.
+
+    `binary`: how bytes are spelled, as base64 or, where the client puts text into them, as that text.
+    """
 
     attr: Name
     types: Annotated[list[Literal["S", "N", "B", "M"]], Field(min_length=1)] = ["S"]
     optional: bool = False
     path: PathData | None = None
+    binary: Literal["base64", "utf-8"] = "base64"
 
 
 class LeaseData(Table):
-    """The length of a lease, counted from the write."""
+    """The length of a lease, counted from the write. `times`: how many such lengths a contender lets pass."""
 
     attr: Name
     types: Annotated[list[Literal["S", "N"]], Field(min_length=1)] = ["N"]
     unit: Literal["ms", "s", "go-duration"]
     optional: bool = False
+    times: Annotated[int, Field(ge=1, le=100)] = 1
 
 
 class DeadlineData(Table):
-    """A stored instant. `auto` tells the unit by size; `iso` is text only."""
+    """A stored instant. `auto` tells the unit by size; `iso` is text only.
+
+    `grace_ms`: how long past it the clients still honour it; below zero where others may enter before it.
+    `otherwise`: where the instant stands in a row that does not have this one.
+    """
 
     attr: Name
     types: Annotated[list[Literal["S", "N"]], Field(min_length=1)] = ["N"]
     unit: Literal["s", "ms", "us", "ns", "auto", "iso"]
     optional: bool = False
-    grace_ms: Annotated[int, Field(ge=0)] = 0
+    grace_ms: Annotated[int, Field(ge=-60_000)] = 0
+    otherwise: "DeadlineData | None" = None
+
+    @model_validator(mode="after")
+    def _one_grace(self) -> Self:
+        if self.otherwise is not None and (self.otherwise.grace_ms or self.otherwise.otherwise is not None):
+            raise ValueError("otherwise has no grace_ms and no otherwise of its own: the first one's counts for both")
+        return self
 
 
 class Ttl(Table):
@@ -108,7 +130,8 @@ class Ttl(Table):
     is_deadline: bool
 
 
-Mode = Literal["delete", "mark", "both", "set_deadline"]
+Mode = Literal["delete", "mark", "both", "set_deadline", "never"]
+"""How clients let go: by deleting the row, marking it, either, moving its deadline back, or not at all."""
 
 
 class ReleaseNone(Table):
@@ -190,8 +213,22 @@ class _Common(Table):
     secrets: list[Name] = []
 
 
+class Blocked(Table):
+    """An attribute that keeps everybody out of the lock while it is there, free or not."""
+
+    attr: Name
+
+
 class LockData(_Common):
-    """A lock layout. `lease_configured`: the lease stands only in the clients' settings, so the source must name it."""
+    """A lock layout.
+
+    `lease_configured`: the lease stands only in the clients' settings, so the source must name it. `lease` and
+    `deadline` may share an attribute whose type tells which it is.
+    `handoff`: who still works while the owner's name is already the next one's. `progress`: what some renewals also
+    report. `renews`: whether clients renew; else a new version is a new holder. `prunes`: whether contenders mark a
+    lapsed lock free themselves. `writes_once`: no client ever changes a row. `retires`: clients delete rows, held or
+    not, that nobody will need again.
+    """
 
     kind: Literal["lock"]
     owner: Text | None = None
@@ -202,15 +239,31 @@ class LockData(_Common):
     release: ReleaseData
     fence: Text | None = None
     acquired_at: Text | None = None
+    handoff: Text | None = None
+    progress: Text | None = None
+    blocked: Blocked | None = None
     owner_change: Literal["taken_over", "transferred"] = "taken_over"
+    renews: bool = True
+    prunes: bool = False
+    writes_once: bool = False
+    retires: bool = False
 
     @model_validator(mode="after")
     def _one_clock(self) -> Self:
-        if sum((self.lease is not None, self.lease_configured, self.deadline is not None)) > 1:
+        clocks = sum((self.lease is not None, self.lease_configured, self.deadline is not None))
+        if clocks > 1 and not (clocks == TOLD_BY_TYPE and self._told_by_type()):
             raise ValueError("a lock has a lease, or lease_configured, or a deadline: only one of them")
+        if self.release.mode == "set_deadline" and (self.deadline is None or self.acquired_at is None):
+            raise ValueError("release.mode set_deadline needs a deadline, and acquired_at to tell an acquisition by")
         if self.owner is None and not self.rows.required and not self.rows.equals:
             raise ValueError("without an owner, rows.required or rows.equals must say which rows are locks")
         return self
+
+    def _told_by_type(self) -> bool:
+        lease, deadline = self.lease, self.deadline
+        if lease is None or deadline is None or lease.attr != deadline.attr:
+            return False
+        return not set(lease.types) & set(deadline.types)
 
 
 class SessionData(_Common):
@@ -287,6 +340,7 @@ _KINDS: Final = "'lock', 'session'"
 def _all_fields() -> frozenset[str]:
     models: list[type[BaseModel]] = [LockData, SessionData, KeyNames, KeyRuleData, Rows, Text, LeaseData]
     models += [DeadlineData, Ttl, ReleaseNone, ReleaseAttribute, ReleaseEquals, PrincipalData, PayloadData]
+    models += [Blocked]
     return frozenset(name for model in models for name in model.model_fields)
 
 

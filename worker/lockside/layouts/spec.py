@@ -129,6 +129,11 @@ def _traits(data: schema.LayoutData) -> Traits:
                 owner_change=data.owner_change,
                 ttl_is_deadline=ttl_is_deadline,
                 grace_ms=grace_ms,
+                names_owner=data.owner is not None,
+                renews=data.renews,
+                prunes=data.prunes,
+                writes_once=data.writes_once,
+                retires=data.retires,
             )
         case schema.SessionData():
             return Traits(kind="session", clock=_clock(data), ttl_is_deadline=ttl_is_deadline, grace_ms=grace_ms)
@@ -148,7 +153,8 @@ def row_rule(rows: schema.Rows) -> RowRule:
         keys=tuple(_key_rule(rule) for rule in (rows.partition, rows.sort)),
         required=tuple(sorted((name, frozenset(types)) for name, types in rows.required.items())),
         absent=tuple(rows.absent),
-        equals=tuple((name, frozenset(map(_text, values))) for name, values in sorted(rows.equals.items())),
+        equals=_values(rows.equals),
+        if_present=_values(rows.if_present),
     )
 
 
@@ -159,6 +165,10 @@ def _row_rule(data: schema.LayoutData) -> RowRule:
         required = {data.owner.attr: frozenset[str](), **dict(rule.required)}
         return replace(rule, required=tuple(sorted(required.items())))
     return rule
+
+
+def _values(rules: Mapping[str, list[str | int | bool]]) -> tuple[tuple[str, frozenset[str]], ...]:
+    return tuple((name, frozenset(map(_text, values))) for name, values in sorted(rules.items()))
 
 
 def _free_without_owner(data: schema.LockData) -> bool:
@@ -175,23 +185,31 @@ def _text(value: str | int | bool) -> str:  # noqa: FBT001 - a value from the fi
 
 
 def _field(role: str, data: schema.Text | schema.LeaseData | schema.DeadlineData) -> Field:
-    path = data.path if isinstance(data, schema.Text) else None
-    return Field(role, data.attr, frozenset(data.types), data.optional, None if path is None else compile_path(path))
+    types = frozenset(data.types)
+    if not isinstance(data, schema.Text):
+        return Field(role, data.attr, types, data.optional)
+    path = None if data.path is None else compile_path(data.path)
+    return Field(role, data.attr, types, data.optional, path, data.binary)
 
 
 def _lock_reader(data: schema.LockData) -> LockReader:
     def text(role: str, spelled: schema.Text | None) -> Field | None:
         return None if spelled is None else _field(role, spelled)
 
-    lease = data.lease
+    shared = data.lease is not None and data.deadline is not None
     return LockReader(
         release=_release(data),
         owner=text("owner", data.owner),
         version=text("version", data.version),
-        lease=Lease(_field("lease", lease), lease.unit) if lease else None,
-        deadline=_deadline(data.deadline),
+        lease=_lease(data.lease, data.deadline if shared else None),
+        deadline=_deadline(data.deadline, data.lease if shared else None),
         fence=text("fence", data.fence),
         acquired_at=text("acquired_at", data.acquired_at),
+        handoff=text("handoff", data.handoff),
+        progress=text("progress", data.progress),
+        blocked=data.blocked.attr if data.blocked else None,
+        lets_go_by_deadline=data.release.mode == "set_deadline",
+        renews=data.renews,
     )
 
 
@@ -209,8 +227,18 @@ def _release(data: schema.LockData) -> Release:
             assert_never(data.release)
 
 
-def _deadline(data: schema.DeadlineData | None) -> Deadline | None:
-    return None if data is None else Deadline(_field("deadline", data), data.unit)
+def _lease(data: schema.LeaseData | None, beside: schema.DeadlineData | None) -> Lease | None:
+    """Compile a lease; one that shares its attribute with a deadline is told from it by type."""
+    if data is None:
+        return None
+    return Lease(_field("lease", data), data.unit, data.times, frozenset(beside.types if beside else ()))
+
+
+def _deadline(data: schema.DeadlineData | None, beside: schema.LeaseData | None = None) -> Deadline | None:
+    if data is None:
+        return None
+    elsewhere = frozenset(beside.types if beside else ())
+    return Deadline(_field("deadline", data), data.unit, _deadline(data.otherwise), elsewhere)
 
 
 def _session_reader(data: schema.SessionData) -> SessionReader:
@@ -249,6 +277,8 @@ def _role_attributes(data: schema.LayoutData) -> Iterable[tuple[str, frozenset[s
                 data.deadline,
                 data.fence,
                 data.acquired_at,
+                data.handoff,
+                data.progress,
             )
         case schema.SessionData():
             roles = (data.deadline,)
