@@ -68,7 +68,9 @@ class RowRule:
     @property
     def asks_nothing(self) -> bool:
         """Whether every row of a table belongs."""
-        return not self.asks_keys and not any(one.required or one.absent or one.equals or one.if_present for one in self.chain)
+        return not self.asks_keys and not any(
+            one.required or one.absent or one.equals or one.if_present for one in self.chain
+        )
 
     def holds(self, key: EntityKey, image: Image) -> bool:
         """Whether a row belongs to the layout."""

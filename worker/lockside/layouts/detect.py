@@ -20,7 +20,6 @@ from lockside.layouts.matching import (
     Match,
     Sample,
     Weighed,
-    evidence,
     guess_order,
     known_names,
     match,
@@ -44,6 +43,8 @@ AS_WELL: Final = 0.05
 """Fits that lie so near are equally good."""
 
 NEAR_BEST: Final = 0.1
+ABOUT_AS_MUCH: Final = 0.8
+BETTER_CLAIM: Final = 1.0
 SETTLED: Final = 0.5
 GROUPS_MAX: Final = 16
 OTHERS_MAX: Final = 8
@@ -141,16 +142,19 @@ class _Search:
         """Find nothing yet."""
         self.chosen: list[Candidate] = []
         self.stubs = 0
-        self.matches = [one for one in self.matches if evidence(one.spec) >= EVIDENCE_MIN]
+        self.matches = [one for one in self.matches if one.evidence >= EVIDENCE_MIN]
         self._best = [max((one.fits[at] or 0.0 for one in self.matches), default=0.0) for at in range(len(self.rows))]
 
     def run(self, specs: Sequence[Spec]) -> None:
         """Take layouts until none explains what is left."""
         while self.left and len(self.chosen) < GROUPS_MAX:
-            best = max(self.matches, key=lambda one: (self._explains(one), evidence(one.spec)), default=None)
-            if best is None or not self._own(best):
+            explained = [(self._explains(one), one) for one in self.matches]
+            most = max((total for total, _ in explained), default=0.0)
+            if not most:
                 break
-            self._take(best)
+            # Of those that explain about as much, the one that says most of its rows.
+            about = [(one.evidence, total, one) for total, one in explained if total >= ABOUT_AS_MUCH * most]
+            self._take(max(about, key=lambda each: each[:2])[2])
         self._set_stubs_aside()
         if self.left and (found := self._renamed(specs)) is not None:
             self._take_renamed(found)
@@ -174,6 +178,8 @@ class _Search:
         own = self._own(best)
         score = best.mean(own)
         rivals = [one for one in self.matches if one is not best and score - one.mean(own) < SURE_MARGIN]
+        # Whose own rules hold on these rows beside the same attributes has the better claim.
+        rivals = [one for one in rivals if best.evidence - one.evidence < BETTER_CLAIM or one.mean(own) > score]
         rivals = [one for one in rivals if not units.alike(best.spec, best.read(own), one.spec, one.read(own))]
         best, rivals = _settled(best, rivals, own)
         open_ = [one for one in rivals if best.mean(own) - one.mean(own) < AS_WELL]
@@ -218,7 +224,7 @@ def _settled(best: Match, rivals: Sequence[Match], rows: Sequence[int]) -> tuple
 
 
 def _confidence(found: Match, score: float, *, alone: bool) -> Confidence:
-    if score >= SURE_SCORE and alone and evidence(found.spec) >= SURE_EVIDENCE:
+    if score >= SURE_SCORE and alone and found.evidence >= SURE_EVIDENCE:
         return "sure"
     return "likely" if score >= LIKELY_SCORE else "a guess"
 

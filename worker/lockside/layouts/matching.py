@@ -18,7 +18,7 @@ from lockside.layouts.overriding import attribute_names
 from lockside.layouts.session import SessionReader
 from lockside.layouts.spec import Spec
 
-FIT_MIN: Final = 0.6
+FIT_MIN: Final = 0.65
 KEY_WEIGHT: Final = 0.5
 """Renamable, so a key's name counts half of what an attribute counts."""
 
@@ -87,6 +87,7 @@ class Match:
     fits: tuple[float | None, ...]
     missing: Mapping[str, float]
     faults: tuple[str, ...]
+    evidence: float
 
     @property
     def claimed(self) -> float:
@@ -135,7 +136,8 @@ def match(spec: Spec, rows: tuple[Weighed, ...]) -> Match:
         faults |= dict.fromkeys(read)
         extras = 0 if is_flat(spec) else sum(name not in known for name, _ in row.kind)
         fits.append(max(0.0, shown - FAULT_COST * len(read) - EXTRA_COST * min(extras, EXTRAS_MAX)))
-    return Match(spec, rows, tuple(fits), missing, tuple(faults))
+    keys = [row.sample.keys for row, fit in zip(rows, fits, strict=True) if fit is not None][:1]
+    return Match(spec, rows, tuple(fits), missing, tuple(faults), evidence(spec, *keys))
 
 
 def _share_shown(spec: Spec, sample: Sample, absent: int) -> float:
@@ -144,12 +146,16 @@ def _share_shown(spec: Spec, sample: Sample, absent: int) -> float:
     return (len(spec.signature) - absent + KEY_WEIGHT * named) / whole
 
 
-def evidence(spec: Spec) -> float:
-    """Tell how much it says of a table that its rows have all that a layout names: 1 for each name that is its own."""
+def evidence(spec: Spec, keys: Iterable[str] = ()) -> float:
+    """Tell how much it says of a table that its rows have all that a layout names: 1 for each name that is its own.
+
+    `keys` are the table's: an everyday key name says nothing, another as much as an attribute.
+    """
     names = sum(0.5 if name.lower() in COMMON_NAMES else 1.0 for name, _ in spec.signature)
+    named = sum(name in spec.key_names and name.lower() not in COMMON_NAMES for name in keys)
     values = sum(len(rule.equals) for rule in spec.rows.chain)
-    keys = sum(_says_much(rule) for one in spec.rows.chain for rule in one.keys if rule is not None)
-    return names + values + keys
+    rules = sum(_says_much(rule) for one in spec.rows.chain for rule in one.keys if rule is not None)
+    return names + named + values + rules
 
 
 def _says_much(rule: KeyRule) -> bool:

@@ -18,6 +18,8 @@ EVIDENCE_MIN: Final = 2.0
 """A layout of one or two everyday names would be found in every table."""
 
 NEAR: Final = 0.55
+NEARLY_ALIKE: Final = 0.75
+"""How near names must be where as much is missing as is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def _renamed(spec: Spec, rows: tuple[Weighed, ...]) -> Renamed | None:
     image = rows[0].sample.image
     missing = [(name, types) for name, types in spec.signature if not has_type(image, name, types)]
     shown = len(spec.signature) - len(missing)
-    if not 0 < len(missing) <= MISSING_MAX or shown <= len(missing) or evidence(spec) < EVIDENCE_MIN or is_flat(spec):
+    if not 0 < len(missing) <= MISSING_MAX or shown == 0 or evidence(spec) < EVIDENCE_MIN or is_flat(spec):
         return None
     known = known_names(spec)
     free = {name for name, _ in rows[0].kind if name not in known}
@@ -53,6 +55,8 @@ def _renamed(spec: Spec, rows: tuple[Weighed, ...]) -> Renamed | None:
         names[name] = fitting[0]
         nearness = min(nearness, _near(name, fitting[0]))
         free.discard(fitting[0])
+    if shown <= len(missing) and nearness < NEARLY_ALIKE:
+        return None
     return _proved(spec, names, nearness, rows)
 
 
