@@ -1,4 +1,4 @@
-"""Clients of other languages, as they are published, write to DynamoDB Local; the trail beside them is what happened."""
+"""Foreign clients, as they are published, write to DynamoDB Local; the trail beside them is what happened."""
 
 import json
 from collections import defaultdict

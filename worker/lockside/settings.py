@@ -211,6 +211,10 @@ class Settings(BaseSettings):
     @field_validator("layout", mode="after")
     @classmethod
     def _layouts_apart(cls, layout: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        names = [document["name"] for document in layout]
+        twice = [name for name in sorted(set(names)) if names.count(name) > 1]
+        if twice:
+            raise ValueError(f'name "{twice[0]}" is used {names.count(twice[0])} times; each layout needs its own')
         try:
             builtin().with_layouts(layout, "layout")
         except LayoutError as error:

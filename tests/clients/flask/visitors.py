@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 import flask
-from dynamodb_session_flask import DynamoDbSession
+from dynamodb_session_flask import DynamoDbSession  # type: ignore[import-not-found] # in its own environment
 
 OK = ("", 204)
 COOKIE = "id"
@@ -54,6 +54,7 @@ class Visitor:
     """One browser."""
 
     def __init__(self, app: flask.Flask) -> None:
+        """Come without cookies."""
         self._browser = app.test_client()
         self.session: str | None = None
 
@@ -69,7 +70,8 @@ class Visitor:
 
 def tell(step: str, at: float | None = None, **facts: Any) -> None:
     """Print one step."""
-    print(json.dumps({"t": time.time() if at is None else at, "step": step, **facts}), flush=True)
+    sys.stdout.write(json.dumps({"t": time.time() if at is None else at, "step": step, **facts}) + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
