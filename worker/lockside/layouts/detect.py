@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from lockside.core.attributes import Image
 from lockside.core.entity import EntityKey
+from lockside.core.row import LockRow, Row
 from lockside.layouts.claim import has_type, tag_of
 from lockside.layouts.spec import Spec
 
@@ -20,13 +21,17 @@ Confidence = Literal["sure", "likely", "a guess"]
 FIT_MIN: Final = 0.6
 SCORE_MIN: Final = 0.3
 SURE_SCORE: Final = 0.9
-SURE_MARGIN: Final = 0.3
+SURE_MARGIN: Final = 0.2
 LIKELY_SCORE: Final = 0.6
 LIKELY_MARGIN: Final = 0.1
 KEY_WEIGHT: Final = 0.5
 """Renamable, so a key's name counts half of what an attribute counts."""
 
 FAULT_COST: Final = 0.2
+UNIT_COST: Final = 0.35
+"""A lease that cannot be read, or that nobody would choose, is more likely in another layout's unit."""
+
+LEASE_LIKELY_MAX_MS: Final = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +134,25 @@ def _fit(spec: Spec, samples: Sequence[Sample]) -> _Fit:
         absent = [name for name, types in spec.signature if not has_type(sample.image, name, types)]
         for name in absent:
             missing[name] = missing.get(name, 0) + 1
-        read = spec.read(sample.image).faults
+        read = _doubtful(spec.read(sample.image))
         faults |= dict.fromkeys(read)
-        fits.append(_row_fit(spec, sample, len(absent), len(read)))
+        cost = sum(UNIT_COST if fault.startswith("lease_") else FAULT_COST for fault in read)
+        fits.append(_row_fit(spec, sample, len(absent), cost))
     return _Fit(spec, tuple(fits), tuple(missing.items()), tuple(faults))
 
 
-def _row_fit(spec: Spec, sample: Sample, absent: int, faults: int) -> float:
+def _doubtful(row: Row) -> tuple[str, ...]:
+    """Return a row's faults, and a lease that nobody would choose."""
+    if isinstance(row, LockRow) and row.lease_ms is not None and row.lease_ms > LEASE_LIKELY_MAX_MS:
+        return (*row.faults, "lease_unlikely")
+    return row.faults
+
+
+def _row_fit(spec: Spec, sample: Sample, absent: int, cost: float) -> float:
     named = sum(name in sample.keys for name in spec.key_names)
     whole = len(spec.signature) + KEY_WEIGHT * len(spec.key_names)
     shown = len(spec.signature) - absent + KEY_WEIGHT * named
-    return max(0.0, shown / whole - FAULT_COST * faults)
+    return max(0.0, shown / whole - cost)
 
 
 def _key(spec: Spec, sample: Sample) -> EntityKey:
