@@ -121,10 +121,11 @@ def _source(layout: str, document: Mapping[str, Any]) -> Source:
 def _cases(layout: str, document: Mapping[str, Any]) -> Iterator[Case]:
     for spelled in document["case"]:
         members = dict(spelled)
-        rows = {side: _row(members.pop(side, None), document.get("rows", {})) for side in ("old", "new")}
+        rows = document.get("rows", {})
+        old, new = (_row(members.pop(side, None), rows) for side in ("old", "new"))
         event = members.pop("event")
         flags = tuple(members.pop("flags", ()))
-        yield Case(layout=layout, event=None if event == "none" else event, flags=flags, **rows, **members)
+        yield Case(layout=layout, old=old, new=new, event=None if event == "none" else event, flags=flags, **members)
 
 
 def _row(spelled: Any, rows: Mapping[str, Any]) -> Image | None:

@@ -114,6 +114,8 @@ def specs_of(source: "SourceSettings", number: int, known: "Registry") -> tuple[
     overrides: dict[str, Any] = dict(source.attributes)
     if source.principal:
         overrides["principal"] = list(source.principal)
+    if source.releases is not None:
+        overrides["releases"] = source.releases
     try:
         specs = known.resolve([source.layout])
     except LayoutError as error:
@@ -122,6 +124,11 @@ def specs_of(source: "SourceSettings", number: int, known: "Registry") -> tuple[
     if needy:
         raise ConfigError(
             f"source[{number}].lease_ms: layout {needy[0]} stores no lease, so it must be given here in milliseconds"
+        )
+    if source.stale_after_seconds is not None and not any(_never_lapses(spec) for spec in specs):
+        raise ConfigError(
+            f"source[{number}].stale_after_seconds = {source.stale_after_seconds}: only locks without any lease grow "
+            f"stale, and those of layout {specs[0].name} end by themselves (told as lock.expired); leave it out"
         )
     try:
         specs = tuple(spec.with_overrides(overrides) for spec in specs)
@@ -158,6 +165,10 @@ def shadowed(sources: "Sequence[SourceSettings]", specs: "Mapping[int, Sequence[
         if greedy is not None:
             taken.setdefault(source.table, (number, greedy))
     return found
+
+
+def _never_lapses(spec: Spec) -> bool:
+    return spec.traits.kind == "lock" and spec.traits.clock == "none"
 
 
 def resolve(client: "DynamoDBClient", settings: "Settings", keys: Keys) -> tuple[Stream, ...]:
@@ -235,7 +246,8 @@ def _source(
         rows=_filter_json(source.rows),
         **common,
     )
-    return Source(source.id, source.table, kind, specs, key_schema, recipe)
+    stale_ms = None if source.stale_after_seconds is None else source.stale_after_seconds * 1_000
+    return Source(source.id, source.table, kind, specs, key_schema, recipe, stale_ms)
 
 
 def _filter_json(rows: Rows) -> str | None:

@@ -3,6 +3,7 @@
 A pure function of the change, the layout and the recipe (law 2). It remembers nothing.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 from lockside.core import instants, locks, sessions
@@ -43,8 +44,15 @@ def interpret_for(change: Change, sources: tuple[Source, ...]) -> tuple[Source |
         for image in (change.new, change.old):
             layout = source.layout_for(change.key, image) if image is not None else None
             if layout is not None:
-                return source, interpret(change, layout, source.recipe)
+                return source, _aging(interpret(change, layout, source.recipe), layout, source)
     return None, UNCLAIMED
+
+
+def _aging(told: Interpretation, layout: Layout, source: Source) -> Interpretation:
+    """Arm what is held without any lease for the age at which its source wants to hear of it."""
+    if told.after is None or source.stale_ms is None or layout.traits.clock != "none":
+        return told
+    return replace(told, after=replace(told.after, stale_ms=source.stale_ms, armed=True))
 
 
 def _read(change: Change, image: Image | None, layout: Layout) -> Row | None:
