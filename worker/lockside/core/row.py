@@ -33,7 +33,8 @@ class SessionRow:
     """One session's row.
 
     `payload` is a digest of what is neither volatile nor a key; None means a stub, or a row emptied of its payload.
-    `deadline_ms` is in epoch milliseconds, None where the row has none.
+    `deadline_ms` is in epoch milliseconds, None where the row has none. `nobody`: the payload was read, and no user
+    stands where the layout looks for one. `privileges` is a digest of what the layout names as rights, if it names any.
     """
 
     principal: str | None
@@ -41,6 +42,8 @@ class SessionRow:
     deadline_ms: int | None
     payload: str | None
     faults: tuple[str, ...] = ()
+    nobody: bool = False
+    privileges: str | None = None
 
 
 Row = LockRow | SessionRow
@@ -55,6 +58,7 @@ class Traits:
     `owner_change`: what a change of owner while held means ("taken_over", or "transferred" for balancing clients).
     `ttl_is_deadline`: DynamoDB's TTL attribute is the deadline itself, so a TTL removal proves the deadline passed.
     `grace_ms`: time past the stored deadline that the client still honours it.
+    `lifetime_max_ms`: a deadline farther ahead is stored in a wrong unit, or by mistake.
     """
 
     kind: Kind
@@ -64,6 +68,7 @@ class Traits:
     owner_change: Literal["taken_over", "transferred"] = "taken_over"
     ttl_is_deadline: bool = False
     grace_ms: int = 0
+    lifetime_max_ms: int | None = None
 
 
 Beat = tuple[str, str, int | None]

@@ -102,7 +102,8 @@ def detect(samples: Sequence[Sample], specs: Iterable[Spec]) -> Detection:
     telling = [sample for sample in samples if len(sample.image) > len(sample.keys)]
     if not telling:
         return Detection((), (), 0, "a guess")
-    fits = sorted((_fit(spec, telling) for spec in specs), key=lambda fit: (-fit.total, -fit.score, fit.spec.name))
+    tried = (spec for spec in specs if not spec.fallback)
+    fits = sorted((_fit(spec, telling) for spec in tried), key=lambda fit: (-fit.total, -fit.score, fit.spec.name))
     candidates = tuple(_candidate(fit) for fit in fits if any(fit.fits))
     best = fits[0] if fits else None
     if best is None or best.score < SCORE_MIN:

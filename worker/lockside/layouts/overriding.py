@@ -37,6 +37,8 @@ def overridden(document: Mapping[str, Any], overrides: Mapping[str, Any], name: 
     changed = _renamed(dict(document), names)
     if PRINCIPAL in overrides:
         changed["principals"] = [*overrides[PRINCIPAL], *changed.get("principals", [])]
+        # Told where its user stands, the layout no longer has to suppose one elsewhere.
+        changed.pop("absent_user", None)
     return changed
 
 
@@ -44,6 +46,8 @@ def attribute_names(document: Mapping[str, Any]) -> frozenset[str]:
     """Collect every attribute that a layout names."""
     rows = document.get("rows", {})
     named = {role["attr"] for key in ROLES if isinstance(role := document.get(key), Mapping) and "attr" in role}
+    floor = document.get("deadline", {}).get("none_until")
+    named |= {floor["attr"]} if isinstance(floor, Mapping) else set()
     named |= {*document["keys"]["names"], *rows.get("required", ()), *rows.get("equals", ()), *rows.get("absent", ())}
     return frozenset(named | set(document.get("secrets", ())))
 
@@ -64,6 +68,10 @@ def _renamed(document: dict[str, Any], names: Mapping[str, str]) -> dict[str, An
     for role in ROLES:
         if isinstance(table := document.get(role), Mapping) and "attr" in table:
             document[role] = {**table, "attr": names.get(table["attr"], table["attr"])}
+    if isinstance(floor := document.get("deadline", {}).get("none_until"), Mapping):
+        document["deadline"] |= {"none_until": {**floor, "attr": names.get(floor["attr"], floor["attr"])}}
+    if isinstance(shows := document.get("shows"), Mapping):
+        document["shows"] = {names.get(name, name): types for name, types in shows.items()}
     keys = document["keys"]
     document["keys"] = {**keys, "names": [names.get(name, name) for name in keys["names"]]}
     if isinstance(rows := document.get("rows"), Mapping):
@@ -84,12 +92,16 @@ def _in_rule(rule: str, value: Any, names: Mapping[str, str]) -> Any:
 
 
 def _flat_paths(document: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Rename where paths start at attributes: in a flat row, and in principals beside the payload."""
+    """Rename where paths start at attributes: in a flat row, in principals beside the payload, in a mark of the end."""
     payload = document.get("payload")
     flat = isinstance(payload, Mapping) and "attr" not in payload
     changed: dict[str, Any] = {}
     if isinstance(payload, Mapping) and flat and "volatile" in payload:
         changed["payload"] = {**payload, "volatile": [_start(path, names) for path in payload["volatile"]]}
+    if isinstance(ended := document.get("ended"), Mapping):
+        changed["ended"] = {**ended, "path": _start(ended["path"], names)}
+    if flat and "privileges" in document:
+        changed["privileges"] = [_start(path, names) for path in document["privileges"]]
     if "principals" in document:
         tables = [one if isinstance(one, Mapping) else {"path": one} for one in document["principals"]]
         changed["principals"] = [
