@@ -29,7 +29,7 @@ class Case:
     """One operation as the stream shows it, and what it must give.
 
     `event` is None where there must be none. What a file does not name is not compared, but for `flags`: none are
-    expected then. `after` names members of the hold that is left.
+    expected then. `after` names members of the hold that is left; "none" stands for nothing there.
     """
 
     layout: str
@@ -52,7 +52,7 @@ class Case:
 
     def __str__(self) -> str:
         """Name the case in the test's report."""
-        return f"{self.layout}: {self.operation}{f' ({self.note})' if self.note else ''}"
+        return f"{self.operation}{f' ({self.note})' if self.note else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,12 @@ class CaseFile:
     layout: str
     client: str
     operations: tuple[str, ...]
-    source: Source
-    cases: tuple[Case, ...]
+    source: Source = field(repr=False)
+    cases: tuple[Case, ...] = field(repr=False)
+
+    def __str__(self) -> str:
+        """Name the file in the test's report."""
+        return self.layout
 
     def told(self, case: Case) -> Interpretation:
         """Interpret a case's record."""
@@ -117,10 +121,11 @@ def _source(layout: str, document: Mapping[str, Any]) -> Source:
 def _cases(layout: str, document: Mapping[str, Any]) -> Iterator[Case]:
     for spelled in document["case"]:
         members = dict(spelled)
-        rows = {side: _row(members.pop(side, None), document.get("rows", {})) for side in ("old", "new")}
+        rows = document.get("rows", {})
+        old, new = (_row(members.pop(side, None), rows) for side in ("old", "new"))
         event = members.pop("event")
         flags = tuple(members.pop("flags", ()))
-        yield Case(layout=layout, event=None if event == "none" else event, flags=flags, **rows, **members)
+        yield Case(layout=layout, old=old, new=new, event=None if event == "none" else event, flags=flags, **members)
 
 
 def _row(spelled: Any, rows: Mapping[str, Any]) -> Image | None:

@@ -163,6 +163,8 @@ class SourceSettings(Section):
     attributes: dict[str, str] = Field(default_factory=dict)
     principal: tuple[str, ...] = ()
     lease_ms: int | None = Field(default=None, ge=1, le=31 * 86_400_000)
+    releases: Literal["delete", "mark", "both"] | None = None
+    stale_after_seconds: int | None = Field(default=None, ge=1, le=366 * 86_400)
     start: StartMode | None = None
     on_gap: Literal["continue", "halt"] = "continue"
 

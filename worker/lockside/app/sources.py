@@ -109,6 +109,8 @@ def specs_of(source: "SourceSettings", number: int) -> tuple[Spec, ...]:
     overrides: dict[str, Any] = dict(source.attributes)
     if source.principal:
         overrides["principal"] = list(source.principal)
+    if source.releases is not None:
+        overrides["releases"] = source.releases
     try:
         specs = registry.builtin().resolve([source.layout])
     except LayoutError as error:
@@ -118,10 +120,19 @@ def specs_of(source: "SourceSettings", number: int) -> tuple[Spec, ...]:
         raise ConfigError(
             f"source[{number}].lease_ms: layout {needy[0]} stores no lease, so it must be given here in milliseconds"
         )
+    if source.stale_after_seconds is not None and not any(_never_lapses(spec) for spec in specs):
+        raise ConfigError(
+            f"source[{number}].stale_after_seconds = {source.stale_after_seconds}: only locks without any lease grow "
+            f"stale, and those of layout {specs[0].name} end by themselves (told as lock.expired); leave it out"
+        )
     try:
         return tuple(spec.with_overrides(overrides) for spec in specs)
     except LayoutError as error:
         raise ConfigError(f"source[{number}]: {error}") from error
+
+
+def _never_lapses(spec: Spec) -> bool:
+    return spec.traits.kind == "lock" and spec.traits.clock == "none"
 
 
 def resolve(client: "DynamoDBClient", settings: "Settings", keys: Keys) -> tuple[Stream, ...]:
@@ -192,7 +203,8 @@ def _source(
         lease_ms=source.lease_ms,
         **common,
     )
-    return Source(source.id, source.table, kind, specs, key_schema, recipe)
+    stale_ms = None if source.stale_after_seconds is None else source.stale_after_seconds * 1_000
+    return Source(source.id, source.table, kind, specs, key_schema, recipe, stale_ms)
 
 
 def _stream(table: Table, members: "Iterable[tuple[SourceSettings, Source]]", settings: "Settings") -> Stream:

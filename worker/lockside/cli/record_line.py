@@ -22,6 +22,7 @@ COLOURS: Final = {
     "gap": "red",
     "undecodable": "red",
     "revived": "yellow",
+    "stale": "yellow",
     "transferred": "yellow",
     "changed": "yellow",
 }

@@ -315,4 +315,6 @@ def timer_for(source_id: str, hold: Hold, recipe: Recipe, now: Now) -> Timer:
     """Work out the legal instant of a hold whose last change was received now (DESIGN section 6)."""
     if hold.deadline_ms is not None:
         return Timer(source_id, hold, *instants.stored_due(hold.deadline_ms + hold.grace_ms, recipe, now))
+    if hold.stale_ms is not None:
+        return Timer(source_id, hold, *instants.stale_due(hold.stale_ms, hold.created_ms, recipe, now))
     return Timer(source_id, hold, *instants.leased_due(hold.lease_ms or 0, hold.created_ms, recipe, now))

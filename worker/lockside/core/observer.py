@@ -45,6 +45,22 @@ def lapse_record(seen: Sighting, lapse: Declared, via: str, declared_ms: int) ->
     return _of_hold(type_, seen, lapse.hold, lapse.legal_ms, facts)
 
 
+def stale_record(seen: Sighting, stale: Declared, declared_ms: int) -> ObserverRecord:
+    """Tell that a lock without any lease is held for longer than its source's policy. Nobody may take it for that.
+
+    One for each acquisition: neither the policy nor any time is part of its identity.
+    """
+    hold = stale.hold
+    facts = {
+        "via": "read",
+        "certainty": "certain",
+        "stale_after_ms": None if hold.stale_ms is None else str(hold.stale_ms),
+        "held_since": rfc3339(hold.created_ms),
+        "declared_at": rfc3339(declared_ms),
+    }
+    return _of_hold("lock.stale", seen, hold, stale.legal_ms, facts)
+
+
 def revival_record(seen: Sighting, lapse: Declared, written_ms: int) -> ObserverRecord:
     """Tell of a write by the same owner after its lapse: renewed late, or taken again under the same name."""
     type_: ObserverType = "lock.revived" if lapse.hold.kind == "lock" else "session.revived"

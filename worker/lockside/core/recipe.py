@@ -64,7 +64,11 @@ def _mark(recipe: Recipe) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One watched table and what it holds: rows of one kind, in one or more layouts of one family."""
+    """One watched table and what it holds: rows of one kind, in one or more layouts of one family.
+
+    `stale_ms` is the age at which a held lock without any lease is told as stale, None for never. It is no part of the
+    recipe: no change record depends on it.
+    """
 
     id: str
     table: str
@@ -72,6 +76,7 @@ class Source:
     layouts: tuple[Layout, ...]
     key_schema: KeySchema
     recipe: Recipe
+    stale_ms: int | None = None
 
     def layout_for(self, key: EntityKey, image: Any) -> Layout | None:
         """Find the layout that claims an image."""

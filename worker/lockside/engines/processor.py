@@ -258,7 +258,8 @@ class ShardProcessor:
         deadlines, now = self._memory.deadlines, self._with.clock.now()
         match verdict:
             case "lapsed":
-                deadlines.settle(timer, declared=True)
+                # A stale lock has not lapsed: what its owner writes next is no revival.
+                deadlines.settle(timer, declared=timer.hold.stale_ms is None)
             case "gone":
                 deadlines.settle(timer, declared=False)
             case "renewed" if self._ended and now.wall_ms >= timer.legal_ms:

@@ -47,13 +47,14 @@ class RowRule:
     """Which rows belong to a layout.
 
     `required` maps an attribute that must be there to the types it may have (none named: any). `equals` maps an
-    attribute to the values it may have, in their canonical text.
+    attribute to the values it may have, in their canonical text; `if_present` does so for one that may be missing.
     """
 
     keys: tuple[KeyRule | None, ...] = ()
     required: tuple[tuple[str, frozenset[str]], ...] = ()
     absent: tuple[str, ...] = ()
     equals: tuple[tuple[str, frozenset[str]], ...] = ()
+    if_present: tuple[tuple[str, frozenset[str]], ...] = ()
 
     def holds(self, key: EntityKey, image: Image) -> bool:
         """Whether a row belongs to the layout."""
@@ -70,6 +71,9 @@ class RowRule:
                 return False
         for name in self.absent:
             if name in image:
+                return False
+        for name, values in self.if_present:
+            if name in image and _scalar_text(image[name]) not in values:
                 return False
         return not self.equals or all(_scalar_text(image.get(name)) in values for name, values in self.equals)
 

@@ -14,8 +14,8 @@ from typing import Any, Final, Literal
 
 import msgpack  # type: ignore[import-untyped]
 
-from lockside.layouts.codecs import django_text, json_text, msgpack_bytes, php_text
-from lockside.layouts.codecs.limits import BYTES_MAX, DEPTH_MAX, MEMBERS_MAX
+from lockside.layouts.decoders import django_text, json_text, msgpack_bytes, php_text
+from lockside.layouts.decoders.limits import BYTES_MAX, DEPTH_MAX, MEMBERS_MAX
 from lockside.layouts.path import MISSING, Path, find
 
 Codec = Literal["json", "msgpack", "php", "django"]

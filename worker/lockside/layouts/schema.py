@@ -38,7 +38,6 @@ PathData = Annotated[list[Name], Field(min_length=1), BeforeValidator(_segments)
 """A dotted path, or its segments where a name itself holds a dot."""
 
 
-
 def _compiles(pattern: str) -> str:
     try:
         re.compile(pattern)
@@ -51,6 +50,8 @@ Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterV
 """A regular expression that is searched for."""
 
 VALUE_CHARS_MAX: Final = 60
+TOLD_BY_TYPE: Final = 2
+"""A lease and a deadline in one attribute, told apart by its type."""
 
 
 class Table(BaseModel):
@@ -80,34 +81,43 @@ class KeyRuleData(Table):
 
 
 class Rows(Table):
-    """Which rows are the layout's own, where that takes more than the owner or the key."""
+    """Which rows are the layout's own, where that takes more than the owner or the key.
+
+    `if_present`: an attribute that old clients do not write yet, and the values it has where it is there.
+    """
 
     partition: KeyRuleData | None = None
     sort: KeyRuleData | None = None
     required: dict[Name, list[Tag]] = {}
     absent: list[Name] = []
     equals: dict[Name, Annotated[list[str | int | bool], Field(min_length=1)]] = {}
+    if_present: dict[Name, Annotated[list[str | int | bool], Field(min_length=1)]] = {}
 
 
 class Text(Table):
-    """An attribute read as text. `path` leads into the JSON that the attribute holds."""
+    """An attribute read as text. `path` leads into the JSON that the attribute holds.
+
+    `binary`: how bytes are spelled, as base64 or, where the client puts text into them, as that text.
+    """
 
     attr: Name
     types: Annotated[list[Literal["S", "N", "B", "M"]], Field(min_length=1)] = ["S"]
     optional: bool = False
     path: PathData | None = None
+    binary: Literal["base64", "utf-8"] = "base64"
 
 
 DAY_MS: Final = 24 * 3_600_000
 
 
 class LeaseData(Table):
-    """The length of a lease, counted from the write."""
+    """The length of a lease, counted from the write. `times`: how many such lengths a contender lets pass."""
 
     attr: Name
     types: Annotated[list[Literal["S", "N"]], Field(min_length=1)] = ["N"]
     unit: Literal["ms", "s", "go-duration"]
     optional: bool = False
+    times: Annotated[int, Field(ge=1, le=100)] = 1
 
 
 InstantUnit = Literal["s", "ms", "us", "ns", "auto", "iso"]
@@ -125,6 +135,8 @@ class InstantData(Table):
 class DeadlineData(Table):
     """A stored instant. `auto` tells the unit by size; `iso` is text only.
 
+    `grace_ms`: how long past it the clients still honour it; below zero where others may enter before it.
+    `otherwise`: where the instant stands in a row that does not have this one.
     `never`: numbers in its place that mean none. `none_until`: a deadline no later than that instant, or than
     `within_ms` after it, is none either. `offset_ms`: how far ahead of UTC the clients' clocks store it.
     """
@@ -133,10 +145,17 @@ class DeadlineData(Table):
     types: Annotated[list[Literal["S", "N"]], Field(min_length=1)] = ["N"]
     unit: InstantUnit
     optional: bool = False
-    grace_ms: Annotated[int, Field(ge=0)] = 0
+    grace_ms: Annotated[int, Field(ge=-60_000)] = 0
+    otherwise: "DeadlineData | None" = None
     never: list[int] = []
     none_until: InstantData | None = None
     offset_ms: Annotated[int, Field(ge=-DAY_MS, le=DAY_MS)] = 0
+
+    @model_validator(mode="after")
+    def _one_grace(self) -> Self:
+        if self.otherwise is not None and (self.otherwise.grace_ms or self.otherwise.otherwise is not None):
+            raise ValueError("otherwise has no grace_ms and no otherwise of its own: the first one's counts for both")
+        return self
 
 
 class Ttl(Table):
@@ -146,7 +165,8 @@ class Ttl(Table):
     is_deadline: bool
 
 
-Mode = Literal["delete", "mark", "both", "set_deadline"]
+Mode = Literal["delete", "mark", "both", "set_deadline", "never"]
+"""How clients let go: by deleting the row, marking it, either, moving its deadline back, or not at all."""
 
 
 class ReleaseNone(Table):
@@ -216,7 +236,9 @@ class PayloadData(Table):
         if self.attr is None and self.codecs:
             raise ValueError("codecs belong to an attribute: name it in attr, or leave codecs out for a flat row")
         if self.attr is None and (self.path or self.churns):
-            raise ValueError("path and churns belong to an attribute: name it in attr, or leave them out for a flat row")
+            raise ValueError(
+                "path and churns belong to an attribute: name it in attr, or leave them out for a flat row"
+            )
         if "opaque" in self.codecs[:-1]:
             raise ValueError("opaque takes all that the codecs before it do not read: it must be the last of codecs")
         return self
@@ -258,8 +280,22 @@ class _Common(Table):
     fallback: bool = False
 
 
+class Blocked(Table):
+    """An attribute that keeps everybody out of the lock while it is there, free or not."""
+
+    attr: Name
+
+
 class LockData(_Common):
-    """A lock layout. `lease_configured`: the lease stands only in the clients' settings, so the source must name it."""
+    """A lock layout.
+
+    `lease_configured`: the lease stands only in the clients' settings, so the source must name it. `lease` and
+    `deadline` may share an attribute whose type tells which it is.
+    `handoff`: who still works while the owner's name is already the next one's. `progress`: what some renewals also
+    report. `renews`: whether clients renew; else a new version is a new holder. `prunes`: whether contenders mark a
+    lapsed lock free themselves. `writes_once`: no client ever changes a row. `retires`: clients delete rows, held or
+    not, that nobody will need again.
+    """
 
     kind: Literal["lock"]
     owner: Text | None = None
@@ -270,15 +306,31 @@ class LockData(_Common):
     release: ReleaseData
     fence: Text | None = None
     acquired_at: Text | None = None
+    handoff: Text | None = None
+    progress: Text | None = None
+    blocked: Blocked | None = None
     owner_change: Literal["taken_over", "transferred"] = "taken_over"
+    renews: bool = True
+    prunes: bool = False
+    writes_once: bool = False
+    retires: bool = False
 
     @model_validator(mode="after")
     def _one_clock(self) -> Self:
-        if sum((self.lease is not None, self.lease_configured, self.deadline is not None)) > 1:
+        clocks = sum((self.lease is not None, self.lease_configured, self.deadline is not None))
+        if clocks > 1 and not (clocks == TOLD_BY_TYPE and self._told_by_type()):
             raise ValueError("a lock has a lease, or lease_configured, or a deadline: only one of them")
+        if self.release.mode == "set_deadline" and (self.deadline is None or self.acquired_at is None):
+            raise ValueError("release.mode set_deadline needs a deadline, and acquired_at to tell an acquisition by")
         if self.owner is None and not self.rows.required and not self.rows.equals:
             raise ValueError("without an owner, rows.required or rows.equals must say which rows are locks")
         return self
+
+    def _told_by_type(self) -> bool:
+        lease, deadline = self.lease, self.deadline
+        if lease is None or deadline is None or lease.attr != deadline.attr:
+            return False
+        return not set(lease.types) & set(deadline.types)
 
 
 class SessionData(_Common):
@@ -364,7 +416,7 @@ _KINDS: Final = "'lock', 'session'"
 def _all_fields() -> frozenset[str]:
     models: list[type[BaseModel]] = [LockData, SessionData, KeyNames, KeyRuleData, Rows, Text, LeaseData]
     models += [DeadlineData, Ttl, ReleaseNone, ReleaseAttribute, ReleaseEquals, PrincipalData, PayloadData]
-    models += [InstantData, EndedData]
+    models += [Blocked, InstantData, EndedData]
     return frozenset(name for model in models for name in model.model_fields)
 
 

@@ -178,9 +178,7 @@ class SessionReader:
             spelled = self._rest(value)
         except payload.UnreadableError:
             unreadable = () if self.payload.falls_opaque else (UNREADABLE,)
-            return _Said(
-                None, "unknown", self.payload.opaque_digest(self.payload.raw(image)), (*faults, *unreadable)
-            )
+            return _Said(None, "unknown", self.payload.opaque_digest(self.payload.raw(image)), (*faults, *unreadable))
         if spelled is None:
             return _Said(None, "no", None, tuple(faults))
         nobody = principal is None and not faults

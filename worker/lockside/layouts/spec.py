@@ -120,6 +120,11 @@ def _traits(data: schema.LayoutData) -> Traits:
                 owner_change=data.owner_change,
                 ttl_is_deadline=ttl_is_deadline,
                 grace_ms=grace_ms,
+                names_owner=data.owner is not None,
+                renews=data.renews,
+                prunes=data.prunes,
+                writes_once=data.writes_once,
+                retires=data.retires,
             )
         case schema.SessionData():
             return Traits(
@@ -149,8 +154,13 @@ def _row_rule(data: schema.LayoutData) -> RowRule:
         keys=tuple(_key_rule(rule) for rule in keys),
         required=tuple(sorted(required.items())),
         absent=tuple(data.rows.absent),
-        equals=tuple((name, frozenset(map(_text, values))) for name, values in sorted(data.rows.equals.items())),
+        equals=_values(data.rows.equals),
+        if_present=_values(data.rows.if_present),
     )
+
+
+def _values(rules: Mapping[str, list[str | int | bool]]) -> tuple[tuple[str, frozenset[str]], ...]:
+    return tuple((name, frozenset(map(_text, values))) for name, values in sorted(rules.items()))
 
 
 def _free_without_owner(data: schema.LockData) -> bool:
@@ -167,24 +177,33 @@ def _text(value: str | int | bool) -> str:  # noqa: FBT001 - a value from the fi
 
 
 def _field(role: str, data: schema.Text | schema.LeaseData | schema.DeadlineData | schema.InstantData) -> Field:
-    path = data.path if isinstance(data, schema.Text) else None
-    optional = isinstance(data, schema.InstantData) or data.optional
-    return Field(role, data.attr, frozenset(data.types), optional, None if path is None else compile_path(path))
+    types = frozenset(data.types)
+    if isinstance(data, schema.InstantData):
+        return Field(role, data.attr, types, optional=True)
+    if not isinstance(data, schema.Text):
+        return Field(role, data.attr, types, data.optional)
+    path = None if data.path is None else compile_path(data.path)
+    return Field(role, data.attr, types, data.optional, path, data.binary)
 
 
 def _lock_reader(data: schema.LockData) -> LockReader:
     def text(role: str, spelled: schema.Text | None) -> Field | None:
         return None if spelled is None else _field(role, spelled)
 
-    lease = data.lease
+    shared = data.lease is not None and data.deadline is not None
     return LockReader(
         release=_release(data),
         owner=text("owner", data.owner),
         version=text("version", data.version),
-        lease=Lease(_field("lease", lease), lease.unit) if lease else None,
-        deadline=_deadline(data.deadline),
+        lease=_lease(data.lease, data.deadline if shared else None),
+        deadline=_deadline(data.deadline, data.lease if shared else None),
         fence=text("fence", data.fence),
         acquired_at=text("acquired_at", data.acquired_at),
+        handoff=text("handoff", data.handoff),
+        progress=text("progress", data.progress),
+        blocked=data.blocked.attr if data.blocked else None,
+        lets_go_by_deadline=data.release.mode == "set_deadline",
+        renews=data.renews,
     )
 
 
@@ -202,13 +221,23 @@ def _release(data: schema.LockData) -> Release:
             assert_never(data.release)
 
 
-def _deadline(data: schema.DeadlineData | None) -> Deadline | None:
+def _lease(data: schema.LeaseData | None, beside: schema.DeadlineData | None) -> Lease | None:
+    """Compile a lease; one that shares its attribute with a deadline is told from it by type."""
     if data is None:
         return None
+    return Lease(_field("lease", data), data.unit, data.times, frozenset(beside.types if beside else ()))
+
+
+def _deadline(data: schema.DeadlineData | None, beside: schema.LeaseData | None = None) -> Deadline | None:
+    if data is None:
+        return None
+    elsewhere = frozenset(beside.types if beside else ())
     floor = data.none_until
     return Deadline(
         field=_field("deadline", data),
         unit=data.unit,
+        otherwise=_deadline(data.otherwise),
+        elsewhere=elsewhere,
         never=frozenset(data.never),
         none_until=None if floor is None else Deadline(_field("none_until", floor), floor.unit),
         within_ms=0 if floor is None else floor.within_ms,
@@ -219,11 +248,12 @@ def _deadline(data: schema.DeadlineData | None) -> Deadline | None:
 def _session_reader(data: schema.SessionData) -> SessionReader:
     spelled = data.payload
     beside = {data.deadline.attr} if data.deadline else set()
+    beside |= {data.deadline.otherwise.attr} if data.deadline and data.deadline.otherwise else set()
     beside |= {data.ttl.attr} if data.ttl else set()
     return SessionReader(
         payload=PayloadReader(
             attr=spelled.attr,
-            codecs=tuple(codec for codec in spelled.codecs if codec not in {"map", "opaque"}),
+            codecs=tuple(one for one in spelled.codecs if one != "map" and one != "opaque"),  # noqa: PLR1714 - mypy
             maps="map" in spelled.codecs,
             path=compile_path(spelled.path) if spelled.path else (),
             volatile=tuple(compile_path(path) for path in spelled.volatile),
@@ -265,6 +295,8 @@ def _role_attributes(data: schema.LayoutData) -> Iterable[tuple[str, frozenset[s
                 data.deadline,
                 data.fence,
                 data.acquired_at,
+                data.handoff,
+                data.progress,
             )
         case schema.SessionData():
             roles = (data.deadline,)

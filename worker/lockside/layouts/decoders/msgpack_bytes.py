@@ -4,7 +4,7 @@ from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 
-from lockside.layouts.codecs.limits import BYTES_MAX, MEMBERS_MAX
+from lockside.layouts.decoders.limits import BYTES_MAX, MEMBERS_MAX
 
 
 def decode(data: bytes) -> Any:

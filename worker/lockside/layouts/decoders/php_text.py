@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from lockside.layouts.codecs import json_text
-from lockside.layouts.codecs.limits import BYTES_MAX, DEPTH_MAX, MEMBERS_MAX
+from lockside.layouts.decoders import json_text
+from lockside.layouts.decoders.limits import BYTES_MAX, DEPTH_MAX, MEMBERS_MAX
 
 _INTEGER: Final = re.compile(rb"[+-]?[0-9]{1,20};")
 _FLOAT: Final = re.compile(rb"([+-]?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,5})?);")
@@ -153,12 +153,15 @@ class _Reader:
         self._expect(b"{")
         members: dict[str, Any] = {}
         for _ in range(count):
-            key = self.value(depth + 1)
-            if isinstance(key, bool) or not isinstance(key, int | str):
-                raise ValueError
-            members[str(key)] = self.value(depth + 1)
+            key = self._key()
+            members[key] = self.value(depth + 1)
         self._expect(b"}")
         return members
+
+    def _key(self) -> str:
+        if self.data.startswith((b"i:", b"s:"), self.place):
+            return str(self.value(0))
+        raise ValueError
 
     def _skip_object(self, tag: bytes, depth: int) -> None:
         self._quoted()

@@ -1,8 +1,8 @@
 """What Django's session backends store, unwrapped to the JSON within; signatures are not checked, nothing is unpickled.
 
 Strategy: one wrapping is taken off after the other until JSON stands there: a signed text (`payload:time:signature`, a
-leading dot for zlib; Django 3.1 and later), base64 of `hash:payload` (before), base64 of zlib (the DynamoDB forks). What
-is not JSON in the end, such as a pickle, is unreadable.
+leading dot for zlib; since Django 3.1), base64 of `hash:payload` (before), base64 of zlib (the DynamoDB forks). What is
+not JSON in the end, such as a pickle, is unreadable.
 Source: django/core/signing.py, django/contrib/sessions/backends/base.py.
 """
 
@@ -12,8 +12,8 @@ import re
 import zlib
 from typing import Any, Final
 
-from lockside.layouts.codecs import json_text
-from lockside.layouts.codecs.limits import BYTES_MAX
+from lockside.layouts.decoders import json_text
+from lockside.layouts.decoders.limits import BYTES_MAX
 
 WRAPPINGS_MAX: Final = 4
 _SIGNED: Final = re.compile(rb"(\.?)([A-Za-z0-9_-]+):[A-Za-z0-9]{1,12}:[A-Za-z0-9_-]{20,128}")
