@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lockside.layouts.registry import builtin, of_kind
+from lockside.layouts.registry import builtin
 from tests.fakes.cases import Case, CaseFile, all_cases, case_files
 
 FILES = case_files()
@@ -34,7 +34,7 @@ def test_members_of_an_event_are_members_of_a_case() -> None:
     assert set(EVENT_MEMBERS) < {one.name for one in fields(Case)}
 
 
-@pytest.mark.parametrize("layout", [spec.name for spec in of_kind(builtin(), "lock")])
+@pytest.mark.parametrize("layout", builtin().names)
 def test_every_operation_of_a_client_has_a_case(layout: str) -> None:
     """A layout without cases, or a client's operation without one, is unfinished."""
     file = FILES[layout]

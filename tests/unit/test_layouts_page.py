@@ -35,7 +35,9 @@ def test_the_example_is_a_layout_whose_cases_hold() -> None:
     assert Settings(layout=(document,)).layouts.find("acme-jobs") == (spec,)
     made = recipe(source_id="src", layouts=((spec.name, spec.digest),), key_names=spec.key_names)
     source = Source("src", "table", "lock", (spec,), KeySchema(spec.key_names), made)
-    file = CaseFile("acme-jobs", cases["client"], tuple(cases["operations"]), source, cases_of("acme-jobs", cases))
+    file = CaseFile(
+        "acme-jobs", cases["client"], tuple(cases["operations"]), source, tuple(cases_of("acme-jobs", cases))
+    )
     assert {case.operation for case in file.cases} == set(file.operations)
     for case in file.cases:
         event = file.told(case).event
@@ -47,4 +49,5 @@ def test_a_card_tells_every_attribute_that_a_layout_reads() -> None:
     """A role that a later layout brings shows without being listed anywhere else."""
     for spec in builtin():
         told = {one.name for one in card_of(spec).attributes}
-        assert {name for name, types in spec.signature if types} <= told | {*spec.rows_named}
+        rules = {name for rule in spec.rows.chain for name, _ in (*rule.required, *rule.equals)}
+        assert {name for name, _ in spec.signature} - rules <= told | {*spec.document.get("shows", ())}, spec.name

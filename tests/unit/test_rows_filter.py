@@ -41,7 +41,8 @@ def key(partition: str, sort: str = "-") -> dict[str, Any]:
 def owner(sources: tuple[Source, ...], keys: dict[str, Any], row: dict[str, Any]) -> str | None:
     """Say which source has a row that appears."""
     change = decode_record(wire(1, keys, None, row), SHARD, SCHEMA, 1_000)
-    return (found := interpret_for(change, sources)[0]) and found.id
+    found = interpret_for(change, sources)[0]
+    return None if found is None else found.id
 
 
 def test_sources_part_a_table_by_key_and_attribute() -> None:

@@ -3,6 +3,7 @@
 Keys are ruled by position because clients let their users rename them.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,6 +26,7 @@ class KeyRule:
     contains: tuple[str, ...] = ()
     not_prefix: tuple[str, ...] = ()
     not_suffix: tuple[str, ...] = ()
+    pattern: tuple[str, ...] = ()
 
     def holds(self, tag: str, part: str) -> bool:
         """Whether a key part is as it must be."""
@@ -36,6 +38,7 @@ class KeyRule:
             and (not self.contains or any(inner in part for inner in self.contains))
             and not (self.not_prefix and part.startswith(self.not_prefix))
             and not (self.not_suffix and part.endswith(self.not_suffix))
+            and (not self.pattern or any(re.search(pattern, part) for pattern in self.pattern))
         )
 
 

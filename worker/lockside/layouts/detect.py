@@ -109,8 +109,8 @@ def detect(samples: Sequence[Sample], specs: Iterable[Spec]) -> Detection:
     if not telling:
         return Detection((), (), 0, "a guess")
     rows = weighed(telling)
-    # A layout without a signature says nothing of what its rows look like.
-    sought = [spec for spec in specs if spec.signature]
+    # A layout that any row fits, or that has no signature, says nothing of what its rows look like.
+    sought = [spec for spec in specs if spec.signature and not spec.fallback]
     matches = sorted((match(spec, rows) for spec in sought), key=lambda one: one.spec.name)
     search = _Search(rows, matches, set(range(len(rows))))
     search.run(sought)
