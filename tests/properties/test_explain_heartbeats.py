@@ -26,13 +26,14 @@ LAYOUTS = [spec.name for spec in of_kind(builtin(), "lock") if spec.pulse is not
 def said(plan: Plan, keys: Sequence[str], records: Sequence[Any], *, quickly: bool) -> tuple[list[str], list[str], Any]:
     """Explain records, for scripts and for people, and count."""
     spelled: list[list[str]] = []
-    for spell in (lambda found: [as_json(one) for one in found], lambda found: list(as_lines(found))):
+    for by_json in (True, False):
         explainer = Explainer([plan], KeySchema(tuple(keys)), PUBLIC_KEYS)
         if not quickly:
             for precision_ms in (1_000, 60_000):
                 explainer._made(precision_ms)
             explainer._heartbeats = dict.fromkeys(explainer._heartbeats)
-        spelled.append(spell(map(explainer.explain, (Entry("here", record) for record in records))))
+        told = [explainer.explain(Entry("here", record)) for record in records]
+        spelled.append([as_json(one) for one in told] if by_json else list(as_lines(told)))
     return spelled[0], spelled[1], explainer.counts
 
 
@@ -70,5 +71,4 @@ def test_captures_are_told_alike(pseudonymise: tuple[str, ...]) -> None:
 def test_broken_records_are_told_alike(random: Random, layout: str) -> None:
     """Whatever is odd about a record, both ways say the same of it."""
     specs = builtin().find(layout)
-    records = [record for record in Mutator(random).records(layout, 1, 6) if isinstance(record, dict)]
-    told_alike(Plan("explain", specs), specs[0].key_names, records)
+    told_alike(Plan("explain", specs), specs[0].key_names, Mutator(random).records(layout, 1, 6))
