@@ -98,7 +98,7 @@ def _file(layout: str, path: Path) -> CaseFile:
         client=document["client"],
         operations=tuple(document["operations"]),
         source=_source(layout, document),
-        cases=tuple(_cases(layout, document)),
+        cases=tuple(cases_of(layout, document)),
     )
 
 
@@ -118,7 +118,8 @@ def _source(layout: str, document: Mapping[str, Any]) -> Source:
     return Source("src", "table", kind, specs, schema, made)
 
 
-def _cases(layout: str, document: Mapping[str, Any]) -> Iterator[Case]:
+def cases_of(layout: str, document: Mapping[str, Any]) -> Iterator[Case]:
+    """Read the cases of a file."""
     for spelled in document["case"]:
         members = dict(spelled)
         rows = document.get("rows", {})

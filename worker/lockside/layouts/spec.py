@@ -6,7 +6,7 @@ layout names.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
 import rfc8785
@@ -59,6 +59,11 @@ class Spec:
     pulse: LockPulse | None
     document: Mapping[str, Any] = field(repr=False, compare=False)
 
+    @property
+    def knows_principal(self) -> bool:
+        """Whether the layout has a place for a session's user; without one the source's settings must name it."""
+        return isinstance(self.reader, SessionReader) and bool(self.reader.principals)
+
     def claims(self, key: EntityKey, image: Image) -> bool:
         """Whether an image is a row of this layout.
 
@@ -79,6 +84,12 @@ class Spec:
         if not overrides:
             return self
         return load(overridden(self.document, overrides, self.name), f"overrides of layout {self.name!r}")
+
+    def within(self, rows: RowRule) -> "Spec":
+        """Return this layout for those of its rows that a source's filter lets through."""
+        rule = replace(self.rows, within=rows)
+        pulse = pulse_of(rule, self.reader, self.traits.clock) if isinstance(self.reader, LockReader) else None
+        return replace(self, rows=rule, pulse=pulse)
 
 
 def load(document: Mapping[str, Any], origin: str) -> Spec:
@@ -144,19 +155,24 @@ def _clock(data: schema.LayoutData) -> LeaseClock:
     return "absolute" if data.deadline is not None else "none"
 
 
+def row_rule(rows: schema.Rows) -> RowRule:
+    """Compile which rows are meant: a layout's own, or those that a source's filter lets through."""
+    return RowRule(
+        keys=tuple(_key_rule(rule) for rule in (rows.partition, rows.sort)),
+        required=tuple(sorted((name, frozenset(types)) for name, types in rows.required.items())),
+        absent=tuple(rows.absent),
+        equals=_values(rows.equals),
+        if_present=_values(rows.if_present),
+    )
+
+
 def _row_rule(data: schema.LayoutData) -> RowRule:
-    required = {name: frozenset(types) for name, types in data.rows.required.items()}
+    rule = row_rule(data.rows)
     if isinstance(data, schema.LockData) and data.owner and not _free_without_owner(data):
         # Of any type: a row whose owner is unreadable is still a lock's row, with a fault.
-        required.setdefault(data.owner.attr, frozenset())
-    keys = (data.rows.partition, data.rows.sort)
-    return RowRule(
-        keys=tuple(_key_rule(rule) for rule in keys),
-        required=tuple(sorted(required.items())),
-        absent=tuple(data.rows.absent),
-        equals=_values(data.rows.equals),
-        if_present=_values(data.rows.if_present),
-    )
+        required = {data.owner.attr: frozenset[str](), **dict(rule.required)}
+        return replace(rule, required=tuple(sorted(required.items())))
+    return rule
 
 
 def _values(rules: Mapping[str, list[str | int | bool]]) -> tuple[tuple[str, frozenset[str]], ...]:
