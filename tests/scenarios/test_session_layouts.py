@@ -31,7 +31,7 @@ def test_no_case_of_a_session_leaves_its_kind_of_event(name: str) -> None:
 
 @pytest.mark.parametrize("name", SESSIONS)
 def test_the_same_row_again_is_no_event(name: str) -> None:
-    """A write that changes nothing, which only moto tells of, means nothing in any layout, whatever stands in the row."""
+    """A write that changes nothing, which only moto tells of, means nothing in any layout and any row."""
     file = FILES[name]
     for row in rows_of(file):
         told = file.told(Case(name, "again", "", row, row, None))
