@@ -69,13 +69,15 @@ class CaseFile:
         """Name the file in the test's report."""
         return self.layout
 
+    def raw(self, case: Case, position: int = 1) -> dict[str, Any]:
+        """Make a case's record as the stream has it."""
+        image = case.new if case.new is not None else case.old or {}
+        keys = {name: image[name] for name in self.source.key_schema.names}
+        return wire(position, keys, case.old, case.new, at=case.at, ttl=case.ttl)
+
     def told(self, case: Case) -> Interpretation:
         """Interpret a case's record."""
-        names = self.source.key_schema.names
-        image = case.new if case.new is not None else case.old or {}
-        keys = {name: image[name] for name in names}
-        raw = wire(1, keys, case.old, case.new, at=case.at, ttl=case.ttl)
-        change = decode_record(raw, SHARD, self.source.key_schema, self.source.recipe.precision_ms)
+        change = decode_record(self.raw(case), SHARD, self.source.key_schema, self.source.recipe.precision_ms)
         return interpret.interpret_for(change, (self.source,))[1]
 
 

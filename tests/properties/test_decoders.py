@@ -1,4 +1,4 @@
-"""Properties of the decoders: no bytes make them fail in another way, hold them up, or grow; what is written is read."""
+"""Properties of the decoders: no bytes make them fail in another way, hang or grow; what is written is read."""
 
 import base64
 import json
@@ -27,8 +27,28 @@ plain = st.recursive(
 )
 sessions = st.dictionaries(names, plain, max_size=4)
 pieces = st.sampled_from(
-    [b"a:", b"O:", b"C:", b"E:", b"s:", b"i:", b"d:", b"b:", b"N;", b"R:", b"1", b"9", b":{", b"}", b'"', b";", b"|"]
-    + [b"eJw", b".", b":", b"x\x9c", b"{}", b"e30", b"\x93", b"\xc4", b"\xff", b"\x00", b"="]
+    [
+        *(
+            b"a:",
+            b"O:",
+            b"C:",
+            b"E:",
+            b"s:",
+            b"i:",
+            b"d:",
+            b"b:",
+            b"N;",
+            b"R:",
+            b"1",
+            b"9",
+            b":{",
+            b"}",
+            b'"',
+            b";",
+            b"|",
+        ),
+        *(b"eJw", b".", b":", b"x\x9c", b"{}", b"e30", b"\x93", b"\xc4", b"\xff", b"\x00", b"="),
+    ]
 )
 
 

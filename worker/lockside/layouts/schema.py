@@ -3,9 +3,8 @@
 A layout file is one TOML table. Names of attributes are data; what they mean is in the field's name.
 """
 
-import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -20,9 +19,8 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails
-
 from lockside.errors import LayoutError
+from lockside.layouts.misspelt import fault_lines
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 """An attribute's name, within DynamoDB's limits."""
@@ -49,7 +47,6 @@ def _compiles(pattern: str) -> str:
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_compiles)]
 """A regular expression that is searched for."""
 
-VALUE_CHARS_MAX: Final = 60
 TOLD_BY_TYPE: Final = 2
 """A lease and a deadline in one attribute, told apart by its type."""
 
@@ -364,7 +361,7 @@ def parse(document: Mapping[str, Any], origin: str) -> LayoutData:
     try:
         return _ADAPTER.validate_python(dict(document))
     except ValidationError as error:
-        faults = "\n".join(f"  {line}" for line in _fault_lines(error))
+        faults = "\n".join(f"  {line}" for line in fault_lines(error, KNOWN_FIELDS))
         raise LayoutError(f"{origin}: this layout is badly written\n{faults}") from None
 
 
@@ -374,43 +371,6 @@ def meaning(data: LayoutData) -> dict[str, Any]:
     So neither a corrected note nor a field that a later revision adds makes a new recipe.
     """
     return data.model_dump(mode="json", exclude=set(_DOCUMENTATION), exclude_defaults=True)
-
-
-def _fault_lines(error: ValidationError) -> Iterator[str]:
-    for fault in error.errors(include_url=False):
-        path = _field_path(fault["loc"])
-        yield f"{'.'.join(path) or '(the whole layout)'}: {_told(fault, path)}"
-
-
-def _field_path(location: tuple[int | str, ...]) -> list[str]:
-    """Spell where a fault is; the tags that pydantic puts into the path of a union are no fields of the file."""
-    path = [str(part) for part in location]
-    if path and path[0] in {"lock", "session"}:
-        del path[0]
-    if len(path) > 1 and path[0] == "release":
-        del path[1]
-    return path
-
-
-def _told(fault: ErrorDetails, path: list[str]) -> str:
-    value = repr(fault["input"])
-    shown = value if len(value) <= VALUE_CHARS_MAX else f"{value[:VALUE_CHARS_MAX]}…"
-    match fault["type"]:
-        case "extra_forbidden":
-            near = difflib.get_close_matches(path[-1], KNOWN_FIELDS, n=1)
-            return f"no such field (value {shown}){f'; did you mean {near[0]}?' if near else ''}"
-        case "missing":
-            return "is missing"
-        case "union_tag_invalid" | "union_tag_not_found":
-            context = fault.get("ctx", {})
-            return f"{context.get('discriminator', 'kind')} must be one of {context.get('expected_tags', _KINDS)}"
-        case "value_error":
-            return fault["msg"].removeprefix("Value error, ")
-        case _:
-            return f"{shown} is not allowed: {fault['msg'][0].lower()}{fault['msg'][1:]}"
-
-
-_KINDS: Final = "'lock', 'session'"
 
 
 def _all_fields() -> frozenset[str]:
