@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lockside.app import readable
 from lockside.app.finding import Finding
 from lockside.app.provision import definitions, describe, point_in_time_recovery, shape_faults, ttl_attribute
-from lockside.app.sources import specs_of
+from lockside.app.sources import sort_key_fault, specs_of
 from lockside.aws.clients import clock_offset_ms, refusal
 from lockside.aws.retrying import verdict
 from lockside.core.attributes import Image
@@ -130,6 +130,10 @@ def _source(index: int, source: "SourceSettings", clients: "Clients") -> Iterato
         yield Finding("fault", source.table, f"{place}.table", what, "correct the name, aws.region or aws.endpoint_url")
         return
     yield from readable.stream(place, source.table, table, clients.streams)
+    key_names = [each["AttributeName"] for each in table["KeySchema"]]
+    if fault := sort_key_fault(layouts, source.table, key_names):
+        yield Finding("fault", source.table, f"{place}.layout", *fault.rsplit("; ", 1))
+        return
     if layouts:
         yield from _ttl(place, source, layouts, clients)
         yield from _fit(place, source, layouts, table, clients)

@@ -18,7 +18,7 @@ from lockside.layouts import registry
 from lockside.layouts.spec import Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from types_boto3_dynamodb import DynamoDBClient
 
@@ -131,6 +131,15 @@ def specs_of(source: "SourceSettings", number: int) -> tuple[Spec, ...]:
         raise ConfigError(f"source[{number}]: {error}") from error
 
 
+def sort_key_fault(specs: "Sequence[Spec]", table: str, key_names: "Sequence[str]") -> str | None:
+    """Say if a layout's rows have a sort key always and the table has none: no row of it could be in the layout."""
+    needy = [spec for spec in specs if len(spec.key_names) > len(key_names)]
+    if len(needy) < len(specs) or not needy:
+        return None
+    wanted, own = " and ".join(needy[0].key_names), " and ".join(key_names)
+    return f'rows of {needy[0].name} have two keys ({wanted}), table "{table}" has {own} alone; correct table or layout'
+
+
 def _never_lapses(spec: Spec) -> bool:
     return spec.traits.kind == "lock" and spec.traits.clock == "none"
 
@@ -153,7 +162,10 @@ def resolve(client: "DynamoDBClient", settings: "Settings", keys: Keys) -> tuple
     for number, source in enumerate(settings.source):
         table = tables[source.table]
         precision = precision_ms(settings.recipe.time_precision_ms, _stream_of(table, number))
-        made = _source(source, specs_of(source, number), table.key_schema, _common(settings.recipe, keys, precision))
+        specs = specs_of(source, number)
+        if fault := sort_key_fault(specs, table.name, table.key_schema.names):
+            raise ConfigError(f"source[{number}].layout: {fault}")
+        made = _source(source, specs, table.key_schema, _common(settings.recipe, keys, precision))
         grouped.setdefault(source.table, []).append((source, made))
     return tuple(_stream(tables[name], members, settings) for name, members in grouped.items())
 
