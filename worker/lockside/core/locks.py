@@ -92,6 +92,13 @@ class LockChange:
         """Another deadline."""
         return self.old is not None and self.new is not None and self.old.deadline_ms != self.new.deadline_ms
 
+    @property
+    def past_deadline(self) -> bool:
+        """Whether the record itself is dated at the old deadline or later, whatever the clocks may differ by."""
+        if self.old is None or self.old.deadline_ms is None:
+            return False
+        return self.change.created_ms >= self.old.deadline_ms + self.traits.grace_ms
+
     def written(self) -> instants.Side | None:
         """On which side of the old deadline this write fell; None without a stored deadline."""
         if self.old is None or self.old.deadline_ms is None:
@@ -164,6 +171,13 @@ TABLE: Final[tuple[Rule[LockChange], ...]] = (
         flags=("pruned",),
         certainty="inferred",
     ),
+    Rule(
+        "6 maybe pruned",
+        lambda c: c.was_held and not c.is_held and c.traits.prunes and c.written() == "uncertain",
+        "lock.released",
+        "marked_free_maybe_by_a_contender",
+        certainty="inferred",
+    ),
     Rule("6 forced", _forced, "lock.released", "marked_free_by_another", flags=("forced",)),
     Rule("6", lambda c: c.was_held and not c.is_held, "lock.released", "marked_free"),
     Rule(
@@ -218,7 +232,7 @@ TABLE: Final[tuple[Rule[LockChange], ...]] = (
     ),
     Rule(
         "9 nameless",
-        lambda c: not c.traits.names_owner and c.version_changed and c.written() in {"after", "uncertain"},
+        lambda c: not c.traits.names_owner and c.version_changed and c.past_deadline,
         "lock.taken_over",
         "new_version_at_or_after_its_deadline",
         certainty="inferred",
