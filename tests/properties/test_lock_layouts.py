@@ -9,6 +9,7 @@ from lockside.core.attributes import Image
 from lockside.core.event import Interpretation
 from lockside.core.row import LockRow
 from lockside.errors import WireFaultError
+from lockside.layouts.lock import LockReader
 from lockside.layouts.registry import builtin
 from lockside.layouts.spec import Spec
 from tests.fakes.cases import Case, CaseFile, all_cases
@@ -82,9 +83,9 @@ def test_a_change_is_always_told_and_always_alike(drawn: tuple[CaseFile, Case]) 
 def free_rows(draw: st.DrawFn) -> tuple[CaseFile, Image, Image | None]:
     """Draw a row that nobody holds, changed in all but what says so, and what stood there before."""
     file, image = draw(st.sampled_from(FREE))
-    says_so = {spec.reader.release.attr for spec in layouts_of(file) if not hasattr(spec.reader, "payload")}
-    leases = {lease.field.attr for spec in layouts_of(file) if (lease := getattr(spec.reader, "lease", None))}
-    kept = frozenset({*file.source.key_schema.names, *says_so, *leases})
+    readers = [spec.reader for spec in layouts_of(file) if isinstance(spec.reader, LockReader)]
+    leases = {reader.lease.field.attr for reader in readers if reader.lease}
+    kept = frozenset({*file.source.key_schema.names, *leases, *(reader.release.attr for reader in readers)})
     before = draw(st.sampled_from([None, *(case.old for case in file.cases), *(case.new for case in file.cases)]))
     new = draw(changed(image, kept))
     assert new is not None

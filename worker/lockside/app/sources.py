@@ -123,7 +123,7 @@ def specs_of(source: "SourceSettings", number: int) -> tuple[Spec, ...]:
     if source.stale_after_seconds is not None and not any(_never_lapses(spec) for spec in specs):
         raise ConfigError(
             f"source[{number}].stale_after_seconds = {source.stale_after_seconds}: only locks without any lease grow "
-            f"stale, and those of layout {specs[0].name} end by themselves (told as lock.expired); leave it out"
+            f"stale, and rows of layout {specs[0].name} end by themselves; leave it out"
         )
     try:
         return tuple(spec.with_overrides(overrides) for spec in specs)

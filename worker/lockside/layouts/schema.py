@@ -36,8 +36,6 @@ PathData = Annotated[list[Name], Field(min_length=1), BeforeValidator(_segments)
 """A dotted path, or its segments where a name itself holds a dot."""
 
 VALUE_CHARS_MAX: Final = 60
-TOLD_BY_TYPE: Final = 2
-"""A lease and a deadline in one attribute, told apart by its type."""
 
 
 class Table(BaseModel):
@@ -251,7 +249,7 @@ class LockData(_Common):
     @model_validator(mode="after")
     def _one_clock(self) -> Self:
         clocks = sum((self.lease is not None, self.lease_configured, self.deadline is not None))
-        if clocks > 1 and not (clocks == TOLD_BY_TYPE and self._told_by_type()):
+        if clocks > 1 and not self._told_by_type():
             raise ValueError("a lock has a lease, or lease_configured, or a deadline: only one of them")
         if self.release.mode == "set_deadline" and (self.deadline is None or self.acquired_at is None):
             raise ValueError("release.mode set_deadline needs a deadline, and acquired_at to tell an acquisition by")
@@ -260,8 +258,9 @@ class LockData(_Common):
         return self
 
     def _told_by_type(self) -> bool:
+        """Whether one attribute holds a lease in some rows and a deadline in others, of another type each."""
         lease, deadline = self.lease, self.deadline
-        if lease is None or deadline is None or lease.attr != deadline.attr:
+        if self.lease_configured or lease is None or deadline is None or lease.attr != deadline.attr:
             return False
         return not set(lease.types) & set(deadline.types)
 
