@@ -1,8 +1,8 @@
 """What a change of a lock row means: one table, first match wins.
 
-Source: reference/locks.md section 4, whose row numbers stand in `rule`; "until" is said of clients that let go by moving
-their deadline. A rule sees the old row, the new row, the creation time and the TTL flag, nothing else; what needs memory
-is an observer's to tell.
+Source: reference/locks.md section 4, whose row numbers stand in `rule`; "until" is said of clients that let go by
+moving their deadline. A rule sees the old row, the new row, the creation time and the TTL flag, nothing else; what
+needs memory is an observer's to tell.
 """
 
 from dataclasses import dataclass
