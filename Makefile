@@ -1,6 +1,8 @@
 # Lockside's tasks. Each target makes and refreshes the virtual environment by itself.
 #   make demo [ARGS="--for 30 --backend dynamodb-local"]   the main job, live, on this machine
 #   make test [ARGS="tests/unit -k settings"]              every test but the soak ones
+#   make clients                                           packages of the foreign clients that tests run (by make test)
+#   make docs                                              docs/layouts.md anew, from the layouts' data
 #   make check                                             lint, format, types, imports
 #   make fmt                                               put the code into form
 #   make bench                                             ratios against plain boto3
@@ -23,7 +25,7 @@ UV := .make/uv/bin/uv
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fmt bench sim soak lock venv clean
+.PHONY: help demo test clients docs check fmt bench sim soak lock venv clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -47,7 +49,10 @@ $(STAMP): pyproject.toml requirements.lock
 demo: $(STAMP)
 	@$(BIN)/lockside demo $(ARGS)
 
-test: $(STAMP)
+clients: $(STAMP)
+	@$(PYTHON) -m tests.clients
+
+test: clients
 	@$(PYTHON) -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 check: $(STAMP)
@@ -55,6 +60,9 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+docs: $(STAMP)
+	@$(PYTHON) -m tests.docs
 
 fmt: $(STAMP)
 	$(BIN)/ruff check --fix-only --exit-zero .
@@ -78,6 +86,8 @@ $(UV):
 lock: $(UV)
 	$(UV) pip compile pyproject.toml --output-file requirements.lock --quiet --universal --python-version 3.11 \
 	  --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-header $(ARGS)
+	$(UV) pip compile tests/clients/flask/requirements.in --output-file tests/clients/flask/requirements.lock --quiet \
+	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header $(ARGS)
 
 clean:
 	rm -rf $(VENV) .make .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from lockside.core import interpret, records
+from lockside.core import interpret
 from lockside.core.attributes import Image
-from lockside.core.change import Change
 from lockside.core.decode import decode_record
-from lockside.core.entity import PUBLIC_KEYS, KeySchema
+from lockside.core.entity import KeySchema
 from lockside.core.event import Interpretation
 from lockside.core.recipe import Source
 from lockside.layouts.registry import builtin
@@ -70,23 +69,16 @@ class CaseFile:
         """Name the file in the test's report."""
         return self.layout
 
+    def raw(self, case: Case, position: int = 1) -> dict[str, Any]:
+        """Make a case's record as the stream has it."""
+        image = case.new if case.new is not None else case.old or {}
+        keys = {name: image[name] for name in self.source.key_schema.names}
+        return wire(position, keys, case.old, case.new, at=case.at, ttl=case.ttl)
+
     def told(self, case: Case) -> Interpretation:
         """Interpret a case's record."""
-        return interpret.interpret_for(self._change(case), (self.source,))[1]
-
-    def record(self, case: Case) -> bytes:
-        """Return the audit record of a case; nothing if it has none."""
-        event = self.told(case).event
-        if event is None or not event.recorded:
-            return b""
-        return records.change_record(event, self._change(case), self.source, PUBLIC_KEYS).body
-
-    def _change(self, case: Case) -> Change:
-        names = self.source.key_schema.names
-        image = case.new if case.new is not None else case.old or {}
-        keys = {name: image[name] for name in names}
-        raw = wire(1, keys, case.old, case.new, at=case.at, ttl=case.ttl)
-        return decode_record(raw, SHARD, self.source.key_schema, self.source.recipe.precision_ms)
+        change = decode_record(self.raw(case), SHARD, self.source.key_schema, self.source.recipe.precision_ms)
+        return interpret.interpret_for(change, (self.source,))[1]
 
 
 def case_files() -> dict[str, CaseFile]:
@@ -108,7 +100,7 @@ def _file(layout: str, path: Path) -> CaseFile:
         client=document["client"],
         operations=tuple(document["operations"]),
         source=_source(layout, document),
-        cases=tuple(_cases(layout, document)),
+        cases=tuple(cases_of(layout, document)),
     )
 
 
@@ -128,7 +120,8 @@ def _source(layout: str, document: Mapping[str, Any]) -> Source:
     return Source("src", "table", kind, specs, schema, made)
 
 
-def _cases(layout: str, document: Mapping[str, Any]) -> Iterator[Case]:
+def cases_of(layout: str, document: Mapping[str, Any]) -> Iterator[Case]:
+    """Read the cases of a file."""
     for spelled in document["case"]:
         members = dict(spelled)
         rows = document.get("rows", {})

@@ -8,6 +8,7 @@ import pytest
 
 from lockside.app.sources import specs_of
 from lockside.errors import ConfigError
+from lockside.layouts.registry import builtin
 from lockside.settings import SourceSettings
 from tests.fakes.shard import ShardRig
 from tests.fakes.sources import source
@@ -155,6 +156,6 @@ def test_a_read_that_fails_is_made_again() -> None:
 def test_the_policy_is_refused_where_locks_end_by_themselves() -> None:
     """It would never tell anything there."""
     with pytest.raises(ConfigError, match=r"source\[3\]\.stale_after_seconds = 60: only locks without any lease"):
-        specs_of(SourceSettings(id="a", table="locks", layout="awslabs", stale_after_seconds=60), 3)
-    (spec,) = specs_of(SourceSettings(id="a", table="locks", layout="terraform", stale_after_seconds=60), 3)
+        specs_of(SourceSettings(id="a", table="locks", layout="awslabs", stale_after_seconds=60), 3, builtin())
+    (spec,) = specs_of(SourceSettings(id="a", table="locks", layout="terraform", stale_after_seconds=60), 3, builtin())
     assert spec.name == "terraform"

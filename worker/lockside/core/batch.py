@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, Final, Literal
 
 from lockside.core import decode, defect, interpret, records
+from lockside.core.attributes import Image
 from lockside.core.change import Change, ShardRef
 from lockside.core.deadlines import Deadlines, Declared, Timer, TimerKey
 from lockside.core.entity import EntityKey, Keys
@@ -20,6 +21,9 @@ from lockside.core.ports import Undecodable
 from lockside.core.recipe import Source
 from lockside.core.records import ChangeRecord
 from lockside.errors import FaultyPageError, WireFaultError
+
+UNCLAIMED_NAMES_MAX: Final = 8
+"""Kinds of unclaimed rows, told apart by their attributes' names, that a batch tells of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ class Batch:
     """What one batch came to, in stream order.
 
     Nothing is passed over in silence: the numbers of `events`, `uneventful` (changes of a source that give no event, by
-    reason), `unclaimed` and `faults` add up to `consumed`.
+    reason), `unclaimed` and `faults` add up to `consumed`. `unclaimed_names` are the attributes of some rows that no
+    source claims.
     """
 
     records: list[ChangeRecord] = field(default_factory=list)
@@ -67,6 +72,7 @@ class Batch:
     uneventful: dict[str, int] = field(default_factory=dict)
     faults: list[Undecodable] = field(default_factory=list)
     unclaimed: int = 0
+    unclaimed_names: set[frozenset[str]] = field(default_factory=set)
     consumed: int = 0
     last_position: int | None = None
     oldest_ms: int | None = None
@@ -170,6 +176,7 @@ class _Intake:
         self._note_age(change.created_ms)
         if source is None:
             self.batch.unclaimed += 1
+            self._note_names(change.new if change.new is not None else change.old)
             return
         self._count(told)
         if record is not None:
@@ -195,6 +202,11 @@ class _Intake:
         self.batch.faults.append(Undecodable(position, code, record.id, raw, spot))
         if salvaged.created_ms is not None:
             self._note_age(salvaged.created_ms)
+
+    def _note_names(self, image: Image | None) -> None:
+        """Note how a row that no source claims is built, for a few different ones: names only, never a value."""
+        if image is not None and len(self.batch.unclaimed_names) < UNCLAIMED_NAMES_MAX:
+            self.batch.unclaimed_names.add(frozenset(image))
 
     def _note_age(self, created_ms: int) -> None:
         batch = self.batch

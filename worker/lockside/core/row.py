@@ -39,7 +39,8 @@ class SessionRow:
     """One session's row.
 
     `payload` is a digest of what is neither volatile nor a key; None means a stub, or a row emptied of its payload.
-    `deadline_ms` is in epoch milliseconds, None where the row has none.
+    `deadline_ms` is in epoch milliseconds, None where the row has none. `nobody`: the payload was read, and no user
+    stands where the layout looks for one. `privileges` is a digest of what the layout names as rights, if it names any.
     """
 
     principal: str | None
@@ -47,6 +48,8 @@ class SessionRow:
     deadline_ms: int | None
     payload: str | None
     faults: tuple[str, ...] = ()
+    nobody: bool = False
+    privileges: str | None = None
 
 
 Row = LockRow | SessionRow
@@ -63,6 +66,7 @@ class Traits:
     `grace_ms`: time past the stored deadline that the client still honours it; below zero where others may enter early.
     `names_owner`: rows say who holds. `renews`: a holder may write a new version. `prunes`: contenders mark a lapsed
     lock free. `writes_once`: no client changes a row. `retires`: clients delete rows that nobody needs again.
+    `lifetime_max_ms`: a deadline farther ahead is stored in a wrong unit, or by mistake.
     """
 
     kind: Kind
@@ -72,6 +76,7 @@ class Traits:
     owner_change: Literal["taken_over", "transferred"] = "taken_over"
     ttl_is_deadline: bool = False
     grace_ms: int = 0
+    lifetime_max_ms: int | None = None
     names_owner: bool = True
     renews: bool = True
     prunes: bool = False

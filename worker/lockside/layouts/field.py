@@ -168,12 +168,18 @@ class Deadline:
 
     `otherwise`: where it stands if not here. `elsewhere`: types that the attribute has where it holds a lease, and so
     no instant.
+    `never` are numbers in its place that mean none. An instant no later than `none_until`, or than `within_ms` after
+    it, means none either. `offset_ms` is how far ahead of UTC it is stored.
     """
 
     field: Field
     unit: DeadlineUnit
     otherwise: "Deadline | None" = None
     elsewhere: frozenset[str] = frozenset()
+    never: frozenset[int] = frozenset()
+    none_until: "Deadline | None" = None
+    within_ms: int = 0
+    offset_ms: int = 0
 
     def read(self, image: Image, faults: list[str]) -> int | None:
         """Return epoch milliseconds, rounded down; before 1970 or after the year 9999 is a fault."""
@@ -181,14 +187,24 @@ class Deadline:
             return None
         if self.otherwise is not None and (self.field.attr not in image or has_type(image, self.field.attr, NULL)):
             return self.otherwise.read(image, faults)
+        instant = self._stored(image, faults)
+        if instant is None or self.none_until is None:
+            return instant
+        floor = self.none_until.read(image, [])
+        return None if floor is not None and instant <= floor + self.within_ms else instant
+
+    def _stored(self, image: Image, faults: list[str]) -> int | None:
         value = self.field.value(image, faults)
         if value is None:
             return None
         number = None if self.unit == "iso" else _number(value)
+        if number is not None and number in self.never:
+            return None
         instant = _iso_ms(value) if number is None else _as_ms(number, self.unit)
         if instant is None:
             self.field.fault(faults, "unreadable")
             return None
+        instant -= self.offset_ms
         if not 0 <= instant < INSTANT_MS_MAX:
             self.field.fault(faults, "absurd")
             return None

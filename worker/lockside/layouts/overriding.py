@@ -31,6 +31,7 @@ ROLES: Final = (
 
 
 ROW_RULES: Final = ("required", "equals", "absent", "if_present")
+BESIDE_DEADLINE: Final = ("otherwise", "none_until")
 
 
 def overridden(document: Mapping[str, Any], overrides: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -50,6 +51,8 @@ def overridden(document: Mapping[str, Any], overrides: Mapping[str, Any], name: 
     changed = _renamed(dict(document), names)
     if PRINCIPAL in overrides:
         changed["principals"] = [*overrides[PRINCIPAL], *changed.get("principals", [])]
+        # Told where its user stands, the layout no longer has to suppose one elsewhere.
+        changed.pop("absent_user", None)
     if RELEASES in overrides:
         changed["release"] = {**changed["release"], "mode": overrides[RELEASES]}
     return changed
@@ -66,8 +69,8 @@ def attribute_names(document: Mapping[str, Any]) -> frozenset[str]:
     rows = document.get("rows", {})
     named = {role["attr"] for key in ROLES if isinstance(role := document.get(key), Mapping) and "attr" in role}
     named |= {*document["keys"]["names"], *(name for rule in ROW_RULES for name in rows.get(rule, ()))}
-    if isinstance(deadline := document.get("deadline"), Mapping) and "otherwise" in deadline:
-        named.add(deadline["otherwise"]["attr"])
+    if isinstance(deadline := document.get("deadline"), Mapping):
+        named |= {deadline[role]["attr"] for role in BESIDE_DEADLINE if role in deadline}
     return frozenset(named | set(document.get("secrets", ())))
 
 
@@ -87,6 +90,8 @@ def _renamed(document: dict[str, Any], names: Mapping[str, str]) -> dict[str, An
     for role in ROLES:
         if isinstance(table := document.get(role), Mapping) and "attr" in table:
             document[role] = _with_attr(table, names)
+    if isinstance(shows := document.get("shows"), Mapping):
+        document["shows"] = {names.get(name, name): types for name, types in shows.items()}
     keys = document["keys"]
     document["keys"] = {**keys, "names": [names.get(name, name) for name in keys["names"]]}
     if isinstance(rows := document.get("rows"), Mapping):
@@ -98,9 +103,7 @@ def _renamed(document: dict[str, Any], names: Mapping[str, str]) -> dict[str, An
 
 def _with_attr(table: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     renamed = {**table, "attr": names.get(table["attr"], table["attr"])}
-    if "otherwise" in table:
-        renamed["otherwise"] = _with_attr(table["otherwise"], names)
-    return renamed
+    return renamed | {role: _with_attr(table[role], names) for role in BESIDE_DEADLINE if role in table}
 
 
 def _in_rule(rule: str, value: Any, names: Mapping[str, str]) -> Any:
@@ -114,12 +117,16 @@ def _in_rule(rule: str, value: Any, names: Mapping[str, str]) -> Any:
 
 
 def _flat_paths(document: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Rename where paths start at attributes: in a flat row, and in principals beside the payload."""
+    """Rename where paths start at attributes: in a flat row, in principals beside the payload, in a mark of the end."""
     payload = document.get("payload")
     flat = isinstance(payload, Mapping) and "attr" not in payload
     changed: dict[str, Any] = {}
     if isinstance(payload, Mapping) and flat and "volatile" in payload:
         changed["payload"] = {**payload, "volatile": [_start(path, names) for path in payload["volatile"]]}
+    if isinstance(ended := document.get("ended"), Mapping):
+        changed["ended"] = {**ended, "path": _start(ended["path"], names)}
+    if flat and "privileges" in document:
+        changed["privileges"] = [_start(path, names) for path in document["privileges"]]
     if "principals" in document:
         tables = [one if isinstance(one, Mapping) else {"path": one} for one in document["principals"]]
         changed["principals"] = [
