@@ -139,7 +139,12 @@ def _table(watchers: Sequence[Watcher], clients: "Clients", known: "Registry") -
         return
     yield from readable.stream(place, name, table, clients.streams)
     schema = KeySchema(tuple(each["AttributeName"] for each in sorted(table["KeySchema"], key=_sort_last)))
-    sound = [watcher for watcher in watchers if watcher.specs]
+    sound: list[Watcher] = []
+    for watcher in watchers:
+        if fault := sort_key_fault(watcher.specs, name, schema.names):
+            yield Finding("fault", name, watcher.setting, *fault.rsplit("; ", 1))
+        elif watcher.specs:
+            sound.append(watcher)
     for watcher in sound:
         if fault := sort_key_fault(watcher.specs, name, schema.names):
             yield Finding("fault", name, f"source[{watcher.number}].layout", *fault.rsplit("; ", 1))
