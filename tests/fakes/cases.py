@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from lockside.core import interpret, records
+from lockside.core import interpret
 from lockside.core.attributes import Image
-from lockside.core.change import Change
 from lockside.core.decode import decode_record
-from lockside.core.entity import PUBLIC_KEYS, KeySchema
+from lockside.core.entity import KeySchema
 from lockside.core.event import Interpretation
 from lockside.core.recipe import Source
 from lockside.layouts.registry import builtin
@@ -78,17 +77,8 @@ class CaseFile:
 
     def told(self, case: Case) -> Interpretation:
         """Interpret a case's record."""
-        return interpret.interpret_for(self._change(case), (self.source,))[1]
-
-    def record(self, case: Case) -> bytes:
-        """Return the audit record of a case; nothing if it has none."""
-        event = self.told(case).event
-        if event is None or not event.recorded:
-            return b""
-        return records.change_record(event, self._change(case), self.source, PUBLIC_KEYS).body
-
-    def _change(self, case: Case) -> Change:
-        return decode_record(self.raw(case), SHARD, self.source.key_schema, self.source.recipe.precision_ms)
+        change = decode_record(self.raw(case), SHARD, self.source.key_schema, self.source.recipe.precision_ms)
+        return interpret.interpret_for(change, (self.source,))[1]
 
 
 def case_files() -> dict[str, CaseFile]:

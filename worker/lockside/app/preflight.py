@@ -146,6 +146,9 @@ def _table(watchers: Sequence[Watcher], clients: "Clients", known: "Registry") -
         elif watcher.specs:
             sound.append(watcher)
     for watcher in sound:
+        if fault := sort_key_fault(watcher.specs, name, schema.names):
+            yield Finding("fault", name, f"source[{watcher.number}].layout", *fault.rsplit("; ", 1))
+            return
         if fault := filter_fault(watcher.source, schema.names):
             setting, _, what = fault.partition(": ")
             yield Finding("fault", name, f"source[{watcher.number}].{setting}", what)

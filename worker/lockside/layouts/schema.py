@@ -48,9 +48,6 @@ def _compiles(pattern: str) -> str:
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_compiles)]
 """A regular expression that is searched for."""
 
-TOLD_BY_TYPE: Final = 2
-"""A lease and a deadline in one attribute, told apart by its type."""
-
 
 class Table(BaseModel):
     """One table of a layout file: nothing unknown is allowed in it."""
