@@ -19,6 +19,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+
 from lockside.errors import LayoutError
 from lockside.layouts.misspelt import fault_lines
 
