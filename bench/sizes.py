@@ -18,6 +18,7 @@ class Sizes:
     memory_locks: int
     memory_heartbeats: int
     restart_locks: tuple[int, ...]
+    explained: int
 
 
 FULL: Final = Sizes(
@@ -31,6 +32,7 @@ FULL: Final = Sizes(
     memory_locks=100_000,
     memory_heartbeats=1_000_000,
     restart_locks=(0, 10_000, 100_000),
+    explained=1_000_000,
 )
 QUICK: Final = Sizes(
     flood_locks=100,
@@ -43,4 +45,5 @@ QUICK: Final = Sizes(
     memory_locks=2_000,
     memory_heartbeats=4_000,
     restart_locks=(0, 100, 200),
+    explained=4_000,
 )

@@ -24,8 +24,8 @@ A layout says how one client library lays out its rows: it is data, and nothing 
 `lockside layouts` prints the same from the version you run, `lockside layouts NAME` one of them, and
 `lockside detect --table NAME` finds out which one a table is in.
 
-What "never certain" lists is told with `certainty` `inferred` or `unknown`: the stream shows two things alike. Where a layout
-has a limit, no other layout's data can mend it.
+What "never certain" lists is told with `certainty` `inferred` or `unknown`: the stream shows two things alike. Where a
+layout has a limit, no other layout's data can mend it.
 """
 
 ONE_MORE: Final = """\
@@ -38,28 +38,29 @@ ONE_MORE: Final = """\
 lockside explain --config lockside.toml --layout acme-jobs records.jsonl
 ```
 
-**For everybody:** two files, and no other. The data entry, `worker/lockside/layouts/locks/acme-jobs.toml` (or `sessions/`):
+**For everybody:** two files, and no other. The data entry, `worker/lockside/layouts/locks/acme-jobs.toml` (or
+`sessions/`):
 
 ```toml
 {layout}```
 
-and its cases, `tests/cases/acme-jobs.toml`: for each operation of the client the rows before and after it, and the event that
-they must give, with the place in the client's source that says so.
+and its cases, `tests/cases/acme-jobs.toml`: for each operation of the client the rows before and after it, and the
+event that they must give, with the place in the client's source that says so.
 
 ```toml
 {case}```
 
-Then `make docs` writes this page anew and `make test` tells whether it holds. The example is one that does: a test loads it and
-plays its cases.
+Then `make docs` writes this page anew and `make test` tells whether it holds. The example is one that does: a test
+loads it and plays its cases.
 """
 
 CLASHES: Final = """\
 ## Which one is it?
 
-`lockside detect` and `lockside explain` compare sampled rows with the names, types and key rules of all layouts. Some clients
-write the same names and mean another thing. Where their values settle it (a deadline must lie between 2012 and 2100, a lease
-between a second and an hour) they do; where not, nothing is chosen: you get a question, and the `[[source]]` block is refused
-until it is answered. The usual ones:
+`lockside detect` and `lockside explain` compare sampled rows with the names, types and key rules of all layouts. Some
+clients write the same names and mean another thing. Where their values settle it (a deadline must lie between 2012 and
+2100, a lease between a second and an hour) they do; where not, nothing is chosen: you get a question, and the
+`[[source]]` block is refused until it is answered. The usual ones:
 
 | attribute | may be |
 |---|---|
@@ -80,8 +81,8 @@ def _overview(kind: Kind, title: str) -> Iterator[str]:
     yield f"| layout | client | language | lapses at | {who} | ends by | never certain |"
     yield "|---|---|---|---|---|---|---|"
     for card in _cards(kind):
-        cells = [f"[`{card.name}`](#{card.name})", card.about.client, card.about.language, card.lapses]
-        cells += [_code(card.actor), card.release, ", ".join(card.inferred)]
+        first = (f"[`{card.name}`](#{card.name})", card.about.client, card.about.language, card.lapses)
+        cells = (*first, _code(card.actor), card.release, ", ".join(card.inferred))
         yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
     yield ""
 
@@ -131,7 +132,7 @@ def _one_more() -> str:
 
 def _fields() -> Iterator[str]:
     yield "## The fields of a layout\n"
-    yield "The same in a built-in layout's file and in a `[[layout]]` of the settings. What is wrong is told all at once.\n"
+    yield "The same in a built-in layout's file and in a `[[layout]]` of the settings, checked the same way.\n"
     for model in _models():
         text = inspect.cleandoc(model.__doc__ or "").replace("\n\n", "\n")
         yield f"**{_title(model)}.** {_plain(text)}\n"
@@ -154,7 +155,7 @@ def _plain(text: str) -> str:
 
 
 def _cell(text: str | None) -> str:
-    return (text or "").replace("|", "\\|") or "–"
+    return (text or "").replace("|", "\\|") or "-"
 
 
 def _code(text: str | None) -> str | None:

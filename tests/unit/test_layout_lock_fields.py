@@ -94,6 +94,7 @@ OTHERWISE: Final = {"attr": "soon", "unit": "ms", "otherwise": {"attr": "later",
     [
         ({"soon": {"N": "5"}, "later": {"N": "9"}}, 5, ()),
         ({"later": {"N": "9"}}, 9_000, ()),
+        ({"soon": {"NULL": True}, "later": {"N": "9"}}, 9_000, ()),
         ({"soon": {"S": "x"}, "later": {"N": "9"}}, None, ("deadline_unreadable",)),
         ({}, None, ("deadline_missing",)),
     ],

@@ -33,6 +33,8 @@ AGAIN: Final = replace(UNTIL, owner="beta", version="2", acquired_at="2", deadli
 ANONYMOUS: Final = replace(UNTIL, owner=None, acquired_at=None, until_ms=None)
 
 PAST: Final = replace(ANONYMOUS, deadline_ms=LONG_PAST)
+JUST_PAST: Final = replace(UNTIL, deadline_ms=CREATED_MS)
+GIVEN_UP: Final = replace(JUST_PAST, owner=None, released=True)
 PRUNED: Final = ("late", "pruned")
 
 Case = tuple[str, Traits, LockRow | None, LockRow | None, bool, str | None, tuple[str, ...], bool]
@@ -67,6 +69,7 @@ CASES: Final[list[Case]] = [
     ("11", SHARED, UNTIL, UNTIL, False, None, (), False),
     ("6 pruned", PRUNING, LAPSED, replace(LAPSED, owner=None, released=True), False, "lock.released", PRUNED, True),
     ("6", PRUNING, UNTIL, replace(UNTIL, owner=None, released=True), False, "lock.released", (), True),
+    ("6 maybe pruned", PRUNING, JUST_PAST, GIVEN_UP, False, "lock.released", ("timing_uncertain",), True),
     ("6", RELATIVE, HELD, FREE, False, "lock.released", (), True),
     ("6 forced", RELATIVE, HELD, replace(FREE, owner="admin"), False, "lock.released", ("forced",), True),
     ("6 forced", RELATIVE, HELD, replace(FREE, version="9"), False, "lock.released", ("forced",), True),

@@ -13,7 +13,7 @@ from lockside.app.finding import Finding
 from lockside.app.fit import Watcher, by_table
 from lockside.app.provision import definitions, describe, point_in_time_recovery, shape_faults, ttl_attribute
 from lockside.app.sample import scan
-from lockside.app.sources import filter_fault, shadowed, specs_of
+from lockside.app.sources import filter_fault, shadowed, sort_key_fault, specs_of
 from lockside.aws.clients import clock_offset_ms, refusal
 from lockside.aws.retrying import verdict
 from lockside.core.entity import KeySchema
@@ -139,8 +139,16 @@ def _table(watchers: Sequence[Watcher], clients: "Clients", known: "Registry") -
         return
     yield from readable.stream(place, name, table, clients.streams)
     schema = KeySchema(tuple(each["AttributeName"] for each in sorted(table["KeySchema"], key=_sort_last)))
-    sound = [watcher for watcher in watchers if watcher.specs]
+    sound: list[Watcher] = []
+    for watcher in watchers:
+        if fault := sort_key_fault(watcher.specs, name, schema.names):
+            yield Finding("fault", name, watcher.setting, *fault.rsplit("; ", 1))
+        elif watcher.specs:
+            sound.append(watcher)
     for watcher in sound:
+        if fault := sort_key_fault(watcher.specs, name, schema.names):
+            yield Finding("fault", name, f"source[{watcher.number}].layout", *fault.rsplit("; ", 1))
+            return
         if fault := filter_fault(watcher.source, schema.names):
             setting, _, what = fault.partition(": ")
             yield Finding("fault", name, f"source[{watcher.number}].{setting}", what)

@@ -128,7 +128,7 @@ def specs_of(source: "SourceSettings", number: int, known: "Registry") -> tuple[
     if source.stale_after_seconds is not None and not any(_never_lapses(spec) for spec in specs):
         raise ConfigError(
             f"source[{number}].stale_after_seconds = {source.stale_after_seconds}: only locks without any lease grow "
-            f"stale, and those of layout {specs[0].name} end by themselves (told as lock.expired); leave it out"
+            f"stale, and rows of layout {specs[0].name} end by themselves; leave it out"
         )
     try:
         specs = tuple(spec.with_overrides(overrides) for spec in specs)
@@ -167,6 +167,15 @@ def shadowed(sources: "Sequence[SourceSettings]", specs: "Mapping[int, Sequence[
     return found
 
 
+def sort_key_fault(specs: "Sequence[Spec]", table: str, key_names: "Sequence[str]") -> str | None:
+    """Say if a layout's rows have a sort key always and the table has none: no row of it could be in the layout."""
+    needy = [spec for spec in specs if len(spec.key_names) > len(key_names)]
+    if len(needy) < len(specs) or not needy:
+        return None
+    wanted, own = " and ".join(needy[0].key_names), " and ".join(key_names)
+    return f'rows of {needy[0].name} have two keys ({wanted}), table "{table}" has {own} alone; correct table or layout'
+
+
 def _never_lapses(spec: Spec) -> bool:
     return spec.traits.kind == "lock" and spec.traits.clock == "none"
 
@@ -195,6 +204,8 @@ def resolve(client: "DynamoDBClient", settings: "Settings", keys: Keys) -> tuple
         if fault := filter_fault(source, table.key_schema.names):
             raise ConfigError(f"source[{number}].{fault}")
         precision = precision_ms(settings.recipe.time_precision_ms, _stream_of(table, number))
+        if fault := sort_key_fault(specs[number], table.name, table.key_schema.names):
+            raise ConfigError(f"source[{number}].layout: {fault}")
         made = _source(source, specs[number], table.key_schema, _common(settings.recipe, keys, precision))
         grouped.setdefault(source.table, []).append((source, made))
     return tuple(_stream(tables[name], members, settings) for name, members in grouped.items())

@@ -91,7 +91,7 @@ def _hold(change: Change, row: Row | None, layout: Layout, recipe: Recipe, old: 
     match row:
         case LockRow():
             actor, version, lease_ms = row.owner, row.version, row.lease_ms
-            if lease_ms is None and layout.traits.clock == "relative":
+            if lease_ms is None and row.deadline_ms is None and layout.traits.clock == "relative":
                 lease_ms = recipe.lease_ms
         case SessionRow():
             actor, version, lease_ms = row.principal, None, None

@@ -1,7 +1,8 @@
 """What a change of a lock row means: one table, first match wins.
 
-Source: reference/locks.md section 4, whose row numbers stand in `rule`. A rule sees the old row, the new row, the
-creation time and the TTL flag, nothing else; what needs memory is an observer's to tell.
+Source: reference/locks.md section 4, whose row numbers stand in `rule`; "until" is said of clients that let go by
+moving their deadline. A rule sees the old row, the new row, the creation time and the TTL flag, nothing else; what
+needs memory is an observer's to tell.
 """
 
 from dataclasses import dataclass
@@ -78,9 +79,9 @@ class LockChange:
     @property
     def held_anew(self) -> bool:
         """Another version, deadline, fence or acquisition time of a row that stays held."""
-        if self.old is None or self.new is None or not self.stays_held:
+        if not self.stays_held:
             return False
-        return self.version_changed or self.signed_anew or self.old.deadline_ms != self.new.deadline_ms
+        return self.version_changed or self.signed_anew or self.deadline_moved
 
     @property
     def lets_go_by_deadline(self) -> bool:
@@ -89,8 +90,17 @@ class LockChange:
 
     @property
     def deadline_moved(self) -> bool:
-        """Another deadline."""
-        return self.old is not None and self.new is not None and self.old.deadline_ms != self.new.deadline_ms
+        """Another deadline; one that cannot be read was not moved, or a lock might be called free on a guess."""
+        if self.old is None or self.new is None or None in {self.old.deadline_ms, self.new.deadline_ms}:
+            return False
+        return self.old.deadline_ms != self.new.deadline_ms
+
+    @property
+    def past_deadline(self) -> bool:
+        """Whether the record itself is dated at the old deadline or later, whatever the clocks may differ by."""
+        if self.old is None or self.old.deadline_ms is None:
+            return False
+        return self.change.created_ms >= self.old.deadline_ms + self.traits.grace_ms
 
     def written(self) -> instants.Side | None:
         """On which side of the old deadline this write fell; None without a stored deadline."""
@@ -164,6 +174,13 @@ TABLE: Final[tuple[Rule[LockChange], ...]] = (
         flags=("pruned",),
         certainty="inferred",
     ),
+    Rule(
+        "6 maybe pruned",
+        lambda c: c.was_held and not c.is_held and c.traits.prunes and c.written() == "uncertain",
+        "lock.released",
+        "marked_free_maybe_by_a_contender",
+        certainty="inferred",
+    ),
     Rule("6 forced", _forced, "lock.released", "marked_free_by_another", flags=("forced",)),
     Rule("6", lambda c: c.was_held and not c.is_held, "lock.released", "marked_free"),
     Rule(
@@ -218,7 +235,7 @@ TABLE: Final[tuple[Rule[LockChange], ...]] = (
     ),
     Rule(
         "9 nameless",
-        lambda c: not c.traits.names_owner and c.version_changed and c.written() in {"after", "uncertain"},
+        lambda c: not c.traits.names_owner and c.version_changed and c.past_deadline,
         "lock.taken_over",
         "new_version_at_or_after_its_deadline",
         certainty="inferred",

@@ -21,6 +21,7 @@ ENDS: Final = {
     "mark": "row marked free",
     "both": "row deleted, or marked free",
     "set_deadline": "deadline moved up",
+    "never": "nothing; the row stays",
 }
 
 
@@ -111,14 +112,19 @@ def _read_as(table: schema.Table) -> str:
         case schema.ReleaseAttribute():
             return "free while it is there" if table.rule == "exists" else "free while it is not there"
         case _:
-            unit, path = getattr(table, "unit", None), getattr(table, "path", None)
-            grace_ms = getattr(table, "grace_ms", 0)
-            parts = [
-                unit,
-                f"JSON at {'.'.join(path)}" if path else None,
-                f"and {grace_ms} ms of grace" if grace_ms else None,
-            ]
-            return " ".join(part for part in parts if part)
+            return ", ".join(_told(table))
+
+
+def _told(table: schema.Table) -> Iterator[str]:
+    """Spell a unit, a path, and whatever else the data says of an attribute, by the field's own name."""
+    said = table.model_dump(exclude_defaults=True, exclude={"attr", "types", "optional"})
+    if unit := said.pop("unit", None):
+        yield unit
+    if path := said.pop("path", None):
+        yield f"JSON at {'.'.join(path)}"
+    for name, value in said.items():
+        inner = value.get("attr") if isinstance(value, dict) else None
+        yield f"{name} {inner} in {value.get('unit')}" if inner else f"{name} {_listed(value)}"
 
 
 def _actor(data: schema.LayoutData) -> str | None:
@@ -157,12 +163,24 @@ def _listed(values: Any) -> str:
 def _inferred(spec: Spec) -> Iterator[str]:
     traits = spec.traits
     if traits.kind == "session":
-        yield "session.ended after the deadline" if traits.clock != "none" else "session.ended (unknown)"
+        yield "session.ended after the deadline" if traits.clock != "none" else "session.ended"
         return
-    if not traits.acquire_signature and traits.clock != "none":
+    if _renewals_are_inferred(spec):
         yield "lock.renewed"
     if traits.releases in {"delete", "both"}:
         yield "lock.released by delete"
+    if traits.releases == "set_deadline":
+        yield from ("lock.acquired of a row that is there", "lock.released")
+    if traits.prunes:
+        yield "lock.released after the deadline"
+    if not traits.names_owner and traits.clock == "absolute":
+        yield "lock.taken_over"
+
+
+def _renewals_are_inferred(spec: Spec) -> bool:
+    """Whether a heartbeat and the same owner's new acquisition look the same (core/locks.py, rule 10)."""
+    traits = spec.traits
+    return traits.renews and traits.names_owner and not traits.acquire_signature and traits.clock != "none"
 
 
 def _settings(spec: Spec) -> Iterator[str]:
@@ -188,7 +206,7 @@ def _lock_limits(spec: Spec) -> list[str]:
             limits.append("The deadline is by the writer's clock: a lapse is as exact as that clock.")
         case "none":
             limits.append("No lease is stored: a lapse is never declared, however long the holder is dead.")
-    if not traits.acquire_signature and traits.clock != "none":
+    if _renewals_are_inferred(spec):
         limits.append("A heartbeat and the same owner's name taking the lock again look the same.")
     if traits.releases in {"delete", "both"}:
         limits.append("A release and a delete by hand look the same.")
@@ -198,6 +216,12 @@ def _lock_limits(spec: Spec) -> list[str]:
         )
     if traits.acquire_signature:
         limits.append("The row itself tells an acquisition from a renewal.")
+    if not traits.names_owner:
+        limits.append("Rows name no owner: who held it is not told.")
+    if traits.releases == "never":
+        limits.append("No client lets go: a row stays until somebody deletes it.")
+    if traits.prunes:
+        limits.append("Contenders mark a lapsed lock free themselves, which looks like a late release.")
     return limits
 
 

@@ -36,6 +36,7 @@ SURE_SCORE: Final = 0.9
 SURE_MARGIN: Final = 0.1
 SURE_EVIDENCE: Final = 2.0
 LIKELY_SCORE: Final = 0.6
+ANOTHER_SCORE: Final = 0.8
 EVIDENCE_MIN: Final = 1.0
 """A layout that says less of itself (one attribute `data`) is never chosen, only named."""
 
@@ -109,8 +110,8 @@ def detect(samples: Sequence[Sample], specs: Iterable[Spec]) -> Detection:
     if not telling:
         return Detection((), (), 0, "a guess")
     rows = weighed(telling)
-    # A layout that any row fits, or that has no signature, says nothing of what its rows look like.
-    sought = [spec for spec in specs if spec.signature and not spec.fallback]
+    # A layout that any row fits says nothing of what its rows look like.
+    sought = [spec for spec in specs if not spec.fallback]
     matches = sorted((match(spec, rows) for spec in sought), key=lambda one: one.spec.name)
     search = _Search(rows, matches, set(range(len(rows))))
     search.run(sought)
@@ -148,7 +149,7 @@ class _Search:
     def run(self, specs: Sequence[Spec]) -> None:
         """Take layouts until none explains what is left."""
         while self.left and len(self.chosen) < GROUPS_MAX:
-            explained = [(self._explains(one), one) for one in self.matches]
+            explained = [(self._explains(one), one) for one in self.matches if self._may_come(one)]
             most = max((total for total, _ in explained), default=0.0)
             if not most:
                 break
@@ -166,6 +167,10 @@ class _Search:
         for at in self.left:
             kinds[tuple(shown_names(self.rows[at].sample.image))] += round(self.rows[at].weight)
         return tuple(kinds.most_common(OTHERS_MAX))
+
+    def _may_come(self, one: Match) -> bool:
+        """Whether a layout fits well enough to be another one of the table: stubs of the first fit many a bit."""
+        return not self.chosen or one.mean(self._own(one)) >= ANOTHER_SCORE
 
     def _explains(self, one: Match) -> float:
         return one.mean(self._own(one)) * one.count(self._own(one))

@@ -28,6 +28,7 @@ LEASE_MS_MAX: Final = 10 * 366 * 24 * 3_600_000
 INSTANT_MS_MAX: Final = 253_402_300_800_000
 """The end of the year 9999. A later instant is a wrong unit."""
 
+NULL: Final = frozenset({"NULL"})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EXACT: Final = Context(prec=80)
 _EXPONENTS: Final[Mapping[str, int]] = {"s": 3, "ms": 0, "us": -3, "ns": -6}
@@ -184,7 +185,7 @@ class Deadline:
         """Return epoch milliseconds, rounded down; before 1970 or after the year 9999 is a fault."""
         if self.elsewhere and has_type(image, self.field.attr, self.elsewhere):
             return None
-        if self.otherwise is not None and self.field.attr not in image:
+        if self.otherwise is not None and (self.field.attr not in image or has_type(image, self.field.attr, NULL)):
             return self.otherwise.read(image, faults)
         instant = self._stored(image, faults)
         if instant is None or self.none_until is None:

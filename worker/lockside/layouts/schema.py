@@ -48,9 +48,6 @@ def _compiles(pattern: str) -> str:
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_compiles)]
 """A regular expression that is searched for."""
 
-TOLD_BY_TYPE: Final = 2
-"""A lease and a deadline in one attribute, told apart by its type."""
-
 
 class Table(BaseModel):
     """One table of a layout file: nothing unknown is allowed in it."""
@@ -316,7 +313,7 @@ class LockData(_Common):
     @model_validator(mode="after")
     def _one_clock(self) -> Self:
         clocks = sum((self.lease is not None, self.lease_configured, self.deadline is not None))
-        if clocks > 1 and not (clocks == TOLD_BY_TYPE and self._told_by_type()):
+        if clocks > 1 and not self._told_by_type():
             raise ValueError("a lock has a lease, or lease_configured, or a deadline: only one of them")
         if self.release.mode == "set_deadline" and (self.deadline is None or self.acquired_at is None):
             raise ValueError("release.mode set_deadline needs a deadline, and acquired_at to tell an acquisition by")
@@ -325,8 +322,9 @@ class LockData(_Common):
         return self
 
     def _told_by_type(self) -> bool:
+        """Whether one attribute holds a lease in some rows and a deadline in others, of another type each."""
         lease, deadline = self.lease, self.deadline
-        if lease is None or deadline is None or lease.attr != deadline.attr:
+        if self.lease_configured or lease is None or deadline is None or lease.attr != deadline.attr:
             return False
         return not set(lease.types) & set(deadline.types)
 
