@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from lockside.app.sources import specs_of
 from lockside.errors import ConfigError
 from lockside.layouts.registry import builtin
 from lockside.layouts.schema import KeyRuleData, Rows
@@ -104,6 +105,21 @@ def test_layouts_of_ones_own_join_the_built_in_ones(tmp_path: Path) -> None:
     assert [spec.name for spec in settings.layouts.find("mine")] == ["mine"]
     assert set(builtin().names) < set(settings.layouts.names)
     assert "mine" not in load(None).layouts.names
+
+
+def test_sources_use_layouts_of_ones_own_and_their_meaning_is_in_the_recipe(tmp_path: Path) -> None:
+    """A source names it like any other; what it means makes the digest that stands in the recipe, its notes do not."""
+
+    def digest(text: str) -> str:
+        settings = load(written(tmp_path, text + SOURCE.replace("awslabs", "mine")))
+        (spec,) = specs_of(settings.source[0], 0, settings.layouts)
+        return spec.digest
+
+    plain = digest(LAYOUT)
+    assert digest(LAYOUT + 'notes = "better said"\n') == plain
+    assert digest(LAYOUT.replace("who", "holder")) != plain
+    with pytest.raises(ConfigError, match=r"source\[0\].layout: layout 'mine' is not known"):
+        digest("")
 
 
 def test_faults_of_own_layouts_are_told_as_those_of_built_in_ones(tmp_path: Path) -> None:
