@@ -22,6 +22,7 @@ COLOURS: Final = {
     "gap": "red",
     "undecodable": "red",
     "revived": "yellow",
+    "rotated": "cyan",
     "stale": "yellow",
     "transferred": "yellow",
     "changed": "yellow",

@@ -16,6 +16,7 @@ from lockside.core.deadlines import Deadlines, Declared, Timer, TimerKey
 from lockside.core.entity import EntityKey, Keys
 from lockside.core.event import Event, Hold, Interpretation
 from lockside.core.heartbeat import RENEWED, Heartbeats, heartbeats_of
+from lockside.core.lately import Lately, Notice
 from lockside.core.now import Now
 from lockside.core.ports import Undecodable
 from lockside.core.recipe import Source
@@ -68,6 +69,7 @@ class Batch:
     live: dict[TimerKey, LiveChange] = field(default_factory=dict)
     lapses: list[ProvenLapse] = field(default_factory=list)
     revivals: list[Revival] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     events: dict[str, int] = field(default_factory=dict)
     uneventful: dict[str, int] = field(default_factory=dict)
     faults: list[Undecodable] = field(default_factory=list)
@@ -89,6 +91,7 @@ class Batch:
             live={entity: change for entity, change in self.live.items() if change.position < position},
             lapses=[lapse for lapse in self.lapses if lapse.position < position],
             revivals=[revival for revival in self.revivals if revival.position < position],
+            notices=[notice for notice in self.notices if notice.position < position],
             faults=[fault for fault in self.faults if fault.position < position],
             last_position=None,
         )
@@ -103,6 +106,7 @@ class Memory:
 
     began_ms: int = 0
     deadlines: Deadlines = field(default_factory=Deadlines)
+    lately: Lately = field(default_factory=Lately)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +229,8 @@ class _Intake:
             self.batch.events[told.event.type] = self.batch.events.get(told.event.type, 0) + 1
 
     def _remember(self, change: Change, source: Source, told: Interpretation) -> None:
+        if told.event is not None and told.event.kind == "session":
+            self.batch.notices += self.memory.lately.observe(told.event, change, source.recipe)
         deadlines = self.memory.deadlines
         known = deadlines.holds(source.id, change.key)
         if deadlines.doubts(source.id, change.key):

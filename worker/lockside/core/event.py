@@ -32,6 +32,7 @@ ObserverType = Literal[
     "lock.stale",
     "session.expired",
     "session.revived",
+    "session.rotated",
     "stream.gap",
     "stream.redriven",
     "worker.started",

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from lockside.core.change import ShardRef, padded
 from lockside.core.deadlines import Declared
 from lockside.core.entity import Keys
 from lockside.core.event import Hold, ObserverType
 from lockside.core.gap import Gap
+from lockside.core.lately import Notice, Reused, Rotated
 from lockside.core.log import LogHead
 from lockside.core.ports import ObserverRecord, Undecodable
 from lockside.core.recipe import Source
@@ -66,6 +67,48 @@ def revival_record(seen: Sighting, lapse: Declared, written_ms: int) -> Observer
     type_: ObserverType = "lock.revived" if lapse.hold.kind == "lock" else "session.revived"
     facts = {"certainty": "inferred", "lapsed_at": rfc3339(lapse.legal_ms)}
     return _of_hold(type_, seen, lapse.hold, written_ms, facts)
+
+
+def notice_record(seen: Sighting, notice: Notice) -> ObserverRecord:
+    """Tell of an id that took another's place, or is in use again. One for each two changes that tell it."""
+    naming = Naming.of(seen.source, seen.keys)
+    entity, entity_id = naming.entity("session", notice.new.key), naming.entity_id(notice.new.key)
+    type_, facts = _noticed(notice, naming)
+    event = _cloud_event(type_, entity_id, f"session/{entity['name']}", seen.shard.stream_arn, notice.new.created_ms)
+    actor = naming.actor(notice.user)
+    data = {
+        "source": seen.source.id,
+        "shard": seen.shard.shard_id,
+        "entity": entity,
+        "actor": actor,
+        "flags": [],
+        "ended": _end(notice.old.position, notice.old.created_ms),
+        "started": _end(notice.new.position, notice.new.created_ms),
+        "after": str(notice.position),
+        "recipe": seen.source.recipe.mark,
+        **facts,
+    }
+    return ObserverRecord(
+        type=type_,
+        pk=f"E#{entity_id}",
+        identity=f"{type_}|{entity_id}|{padded(notice.old.position)}|{padded(notice.new.position)}",
+        log=shard_observer_log(seen.shard),
+        event={**event, "data": {name: value for name, value in data.items() if value is not None}},
+        actor=actor or None,
+        time_ms=notice.new.created_ms,
+        after=padded(notice.position),
+    )
+
+
+def _noticed(notice: Notice, naming: Naming) -> tuple[ObserverType, dict[str, Any]]:
+    match notice:
+        case Rotated():
+            previous = naming.entity("session", notice.old.key)
+            return "session.rotated", {"certainty": "inferred", "previous_entity": previous}
+        case Reused():
+            return "session.revived", {"certainty": "certain", "via": "reused_id"}
+        case _:
+            assert_never(notice)
 
 
 def redriven_record(

@@ -288,6 +288,8 @@ class ShardProcessor:
             self._with.lapses.declare(self._shard, lapse.lapse, lapse.source_id, lapse.via, lapse.position)
         for revival in batch.revivals:
             self._with.lapses.revive(self._shard, revival.lapse, revival.source_id, revival.position)
+        for notice in batch.notices:
+            self._with.lapses.notice(self._shard, notice)
         entries = [self._live(change) for change in batch.live.values()]
         if entries:
             self._with.live.apply(self._shard, entries)

@@ -12,6 +12,7 @@ from lockside.core.deadlines import Declared, Timer
 from lockside.core.entity import EntityKey, Keys
 from lockside.core.event import Hold
 from lockside.core.lapse import Verdict, verify
+from lockside.core.lately import Notice
 from lockside.core.observer import Sighting
 from lockside.core.ports import Announce, Clock, ObserverRecord, RowReader, Trail
 from lockside.core.recipe import Source
@@ -63,6 +64,11 @@ class LapseWatch:
         source = self.sources[source_id]
         seen = Sighting(shard, source, self.keys, after)
         self._put([observer.revival_record(seen, lapse, self.clock.now().wall_ms)])
+
+    def notice(self, shard: ShardRef, noticed: Notice) -> None:
+        """Record what two changes of sessions tell together; nothing happens if it was recorded before."""
+        seen = Sighting(shard, self.sources[noticed.source_id], self.keys, noticed.position)
+        self._put([observer.notice_record(seen, noticed)])
 
     def _judge(self, source: Source, hold: Hold, rows: Mapping[EntityKey, Image | None]) -> Verdict | None:
         if hold.key not in rows:
