@@ -233,6 +233,13 @@ def _session_limits(spec: Spec) -> list[str]:
         limits.append("The payload is opaque: who is logged in is unknown, and a change is known only to be one.")
     elif not reader.principals:
         limits.append("The layout knows no place for a user: logins are seen once the source's `principal` names one.")
+    payload = spec.document.get("payload", {})
+    if payload.get("codecs", [])[1:] and payload["codecs"][-1] == "opaque":
+        limits.append("A payload in another codec is opaque: who is logged in is unknown then.")
+    if payload.get("churns"):
+        limits.append("An opaque payload is rewritten at every request: that it changed tells nothing.")
+    if spec.document.get("absent_user") == "unknown":
+        limits.append("Where no user is found, one may stand elsewhere: whether somebody is logged in is unknown.")
     if spec.traits.clock == "none":
         limits.append("No deadline is stored: nothing lapses, and a removal may be a logout or a clean-up.")
     else:
