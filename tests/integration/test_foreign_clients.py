@@ -15,7 +15,6 @@ from tests.clients.packages import PACKAGES
 from tests.fakes.foreign import CLIENTS, Play, played
 from tests.fakes.truth import Told, expected
 
-
 ANYWHERE = {"session.refreshed", "session.rotated"}
 """A deadline that enters another bucket, and the link that an observer sees between an end and a beginning."""
 
