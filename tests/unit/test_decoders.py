@@ -172,9 +172,9 @@ def test_a_payload_within_a_list_or_a_map_is_found() -> None:
     assert data["axum-login.data"]["user_id"] == 7
     message = compile_path("message")
     assert payload.decode('{"message":{"a":1},"purpose":"id"}', ("json",), message) == {"a": 1}
-    assert payload.decode("{}", ("json",), message) is None
+    assert payload.decode("{}", ("json",), message) == {}
     assert payload.decode('{"message":[]}', ("json",), message) == []
-    for foreign in ('{"message":"text"}', "5", '"text"'):
+    for foreign in ('{"message":"text"}', '{"other":{}}', "[1]", "5", '"text"'):
         with pytest.raises(payload.UnreadableError):
             payload.decode(foreign, ("json",), message)
     with pytest.raises(payload.UnreadableError):

@@ -1,6 +1,7 @@
 """What two changes of sessions tell together: rotated ids, ids in use again, and what is neither."""
 
 import json
+from dataclasses import replace
 from typing import Any, Final
 
 import msgpack  # type: ignore[import-untyped]
@@ -9,7 +10,7 @@ import pytest
 from lockside.core.change import Change
 from lockside.core.entity import PUBLIC_KEYS, EntityKey, pseudonym
 from lockside.core.event import Event, EventType
-from lockside.core.lately import ENDED_MAX, USERS_MAX, Lately, Notice, Reused, Rotated
+from lockside.core.lately import ALONE_MAX, ENDED_MAX, Lately, Notice, Reused, Rotated
 from lockside.core.row import SessionRow
 from tests.fakes.changes import CREATED_MS, SHARD, recipe
 from tests.fakes.shard import ShardRig
@@ -27,7 +28,16 @@ class Story:
         self.recipe = recipe(kind="session", **settings)
         self.position = 0
 
-    def tell(self, type_: EventType, key: str, user: str | None, *, at_ms: int = 0, reason: str = "removed") -> Any:
+    def tell(  # noqa: PLR0913 - the members of an event that count
+        self,
+        type_: EventType,
+        key: str,
+        user: str | None,
+        *,
+        at_ms: int = 0,
+        reason: str = "removed",
+        content: str | None = "p",
+    ) -> Any:
         """Take in one event; return what it tells with earlier ones."""
         self.position += 1
         entity = EntityKey((("S", key),))
@@ -43,8 +53,8 @@ class Story:
             certainty="certain",
             reason=reason,
             authenticated="yes",
-            before=ROW,
-            after=ROW,
+            before=replace(ROW, payload=content),
+            after=replace(ROW, payload=content),
         )
         return self.lately.observe(event, change, self.recipe)
 
@@ -84,6 +94,13 @@ def test_what_is_not_linked(user: str | None, at_ms: int, reason: str) -> None:
     assert story.started("new", "ann" if user is not None else None, at_ms=at_ms) == []
 
 
+def test_other_content_is_another_session() -> None:
+    """A logout on one device and a login on another at the same moment are no rotation."""
+    story = Story()
+    story.ended("old", "ann")
+    assert story.tell("session.started", "new", "ann", content="q") == []
+
+
 def test_one_end_is_linked_to_one_beginning() -> None:
     """A second login at the same moment has not the same predecessor."""
     story = Story()
@@ -102,12 +119,12 @@ def test_a_session_that_is_over_took_nobodys_place() -> None:
     assert story.ended("second", "ann") == []
 
 
-def test_a_coarse_backend_links_what_it_cannot_tell_apart() -> None:
-    """Where creation times are rounded down to the minute, writes of one request may be a minute apart."""
-    assert Story(precision_ms=60_000).recipe.precision_ms == 60_000
-    story = Story(precision_ms=60_000)
+@pytest.mark.parametrize(("precision_ms", "linked"), [(1, 1), (1_000, 1), (60_000, 0)])
+def test_a_backend_too_coarse_to_tell_requests_apart_links_nothing(precision_ms: int, linked: int) -> None:
+    """Where creation times are rounded down to the minute, a logout and a login look like one request."""
+    story = Story(precision_ms=precision_ms)
     story.ended("old", "ann")
-    assert len(story.started("new", "ann", at_ms=60_000)) == 1
+    assert len(story.started("new", "ann")) == linked
 
 
 @pytest.mark.parametrize("reason", ["removed", "after_deadline", "cleared_in_place"])
@@ -139,7 +156,7 @@ def test_the_same_id_again_is_no_rotation() -> None:
 def test_memory_is_bounded() -> None:
     """The oldest is forgotten; the newest is not."""
     story = Story()
-    for n in range(max(ENDED_MAX, USERS_MAX) + 1):
+    for n in range(max(ENDED_MAX, ALONE_MAX) + 1):
         story.ended(f"id-{n}", f"user-{n}")
     assert story.started("id-0", "user-0") == []
     assert [type(told) for told in story.started(f"id-{ENDED_MAX}", "x")] == [Reused]

@@ -1,28 +1,30 @@
 """What no single change of a session can tell: that one id took another's place, and that an ended id is in use again.
 
-Strategy: a bounded memory of the sessions that ended and began lately in one shard. Two ids are linked if a session of
-a user was removed before its deadline and another of the same user began at about the same time, in either order, as
-libraries do it within one request. A visitor's session names nobody, so that nothing safe links it to the one that its
-login begins. It is forgotten on a restart and does not reach into other shards: what it cannot tell stays untold, and
-no change record depends on it (law 2).
+Strategy: a bounded memory of the sessions that ended and began lately in one shard. Two ids are linked if a session was
+removed before its deadline and another with the same user and the same content began at about the same time, in either
+order, as libraries do it within one request. Less would link a logout on one device with a login on another. A
+visitor's session names nobody, so that nothing safe links it to the one that its login begins. The memory is forgotten
+on a restart and does not reach into other shards: what it cannot tell stays untold, and no change record depends on it.
 Source: reference/sessions.md section 7, rotation order, and section 9, hard edge 12.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from lockside.core.change import Change
 from lockside.core.entity import EntityKey, bounded
 from lockside.core.event import Event
 from lockside.core.recipe import Recipe
+from lockside.core.row import LockRow, SessionRow
 
 K = TypeVar("K")
 
 WINDOW_MS: Final = 2_000
 """How far apart both writes of one request may be."""
 
-USERS_MAX: Final = 512
-"""Users whose last lone end, or lone beginning, is remembered; past it the oldest is forgotten."""
+ALONE_MAX: Final = 512
+"""Ends and beginnings remembered that no other session was linked to; past it the oldest is forgotten."""
 
 ENDED_MAX: Final = 2_000
 """Ids that ended, remembered; past it the oldest is forgotten, and with it that it was in use before."""
@@ -76,7 +78,7 @@ class Lately:
     def __init__(self) -> None:
         """Remember nothing yet."""
         self._ended: dict[tuple[str, EntityKey], Glimpse] = {}
-        self._alone: dict[tuple[str, str, str], Glimpse] = {}
+        self._alone: dict[tuple[str, str, str, str], Glimpse] = {}
 
     def observe(self, event: Event, change: Change, recipe: Recipe) -> list[Notice]:
         """Take in the event of a session; return what it tells together with earlier ones."""
@@ -87,28 +89,38 @@ class Lately:
             case "session.started":
                 old = self._ended.pop(entity, None)
                 reused = [] if old is None else [Reused(recipe.source_id, user, old, glimpse)]
-                return [*reused, *self._paired("began", user, glimpse, recipe)]
+                return [*reused, *self._paired("began", user, _content(event.after), glimpse, recipe)]
             case "session.ended" | "session.purged":
                 _keep(self._ended, entity, glimpse, ENDED_MAX)
-                rotates = event.type == "session.ended" and event.reason == "removed"
-                return self._paired("ended", user, glimpse, recipe) if rotates else []
+                if event.type == "session.purged" or event.reason != "removed":
+                    return []
+                return list(self._paired("ended", user, _content(event.before), glimpse, recipe))
             case _:
                 return []
 
-    def _paired(self, what: str, user: str | None, glimpse: Glimpse, recipe: Recipe) -> list[Notice]:
-        if user is None:
-            return []
-        source_id, other = recipe.source_id, "ended" if what == "began" else "began"
-        before = self._alone.pop((source_id, user, other), None)
+    def _paired(
+        self, what: Literal["began", "ended"], user: str | None, content: str | None, glimpse: Glimpse, recipe: Recipe
+    ) -> Iterator[Rotated]:
+        if user is None or content is None:
+            return
+        other = "ended" if what == "began" else "began"
+        before = self._alone.pop((recipe.source_id, user, content, other), None)
         if before is None or before.key == glimpse.key or not _near(before, glimpse, recipe):
             # What is popped in vain has ended itself, is in use again, or is too long ago.
-            _keep(self._alone, (source_id, user, what), glimpse, USERS_MAX)
-            return []
+            _keep(self._alone, (recipe.source_id, user, content, what), glimpse, ALONE_MAX)
+            return
         old, new = (before, glimpse) if what == "began" else (glimpse, before)
-        return [Rotated(source_id, user, old, new)]
+        yield Rotated(recipe.source_id, user, old, new)
+
+
+def _content(row: LockRow | SessionRow | None) -> str | None:
+    return row.payload if isinstance(row, SessionRow) else None
 
 
 def _near(one: Glimpse, other: Glimpse, recipe: Recipe) -> bool:
+    if recipe.precision_ms > WINDOW_MS:
+        # DynamoDB Local's minutes hold a logout and a login as well as a rotation.
+        return False
     return abs(one.created_ms - other.created_ms) <= WINDOW_MS + recipe.precision_ms
 
 

@@ -169,7 +169,7 @@ class Deadline:
     `otherwise`: where it stands if not here. `elsewhere`: types that the attribute has where it holds a lease, and so
     no instant.
     `never` are numbers in its place that mean none. An instant no later than `none_until`, or than `within_ms` after
-    it, means none either. `offset_ms` is how far ahead of UTC it is stored.
+    it, means none either. `offset_ms` is how much later than meant it is stored.
     """
 
     field: Field

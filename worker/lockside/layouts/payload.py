@@ -45,18 +45,26 @@ def decode(raw: str | bytes, codecs: tuple[Codec, ...], path: Path = ()) -> Any:
             continue
         if not _shallow(value):
             continue
-        value = within(value, path)
+        try:
+            value = within(value, path)
+        except UnreadableError:
+            continue
         if isinstance(value, dict) or value is None or value in _NOTHING:
             return value
     raise UnreadableError
 
 
 def within(value: Any, path: Path) -> Any:
-    """Return what stands at a path of a map or a list, None for nothing; anything else has no inside and stays."""
-    if not path or not isinstance(value, dict | list):
+    """Return what stands at a path of a map or a list, None where that is empty.
+
+    Raises UnreadableError where something stands there, but nothing at the path: it is not what the layout says.
+    """
+    if not path or not value:
         return value
     found = find(value, path)
-    return None if found is MISSING else found
+    if found is MISSING:
+        raise UnreadableError
+    return found
 
 
 def digest(value: Any) -> str:

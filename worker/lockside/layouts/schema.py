@@ -133,7 +133,8 @@ class DeadlineData(Table):
     `grace_ms`: how long past it the clients still honour it; below zero where others may enter before it.
     `otherwise`: where the instant stands in a row that does not have this one.
     `never`: numbers in its place that mean none. `none_until`: a deadline no later than that instant, or than
-    `within_ms` after it, is none either. `offset_ms`: how far ahead of UTC the clients' clocks store it.
+    `within_ms` after it, is none either. `offset_ms`: how much later than meant it is stored, below zero for earlier:
+    Flask-Session on a host at UTC+9 stores nine hours too little, -32400000.
     """
 
     attr: Name
