@@ -21,14 +21,16 @@ HERE: Final = Path(__file__).parent
 ROOT: Final = Path(__file__).parents[2]
 PLACE: Final = ROOT / ".make" / "clients"
 SETUP_SECONDS_MAX: Final = 600
+NODE_FILES: Final = ("package.json", "package-lock.json", ".npmrc")
 
 
 @dataclass(frozen=True, slots=True)
 class Packages:
-    """What one toolchain installs: the programs it takes, and how its programs are started."""
+    """What one toolchain installs: the programs it takes, the files that say what, and how its programs are started."""
 
     name: str
     tools: tuple[str, ...]
+    files: tuple[str, ...]
     install: Callable[[Path, Path], None]
     command: Callable[[Path, str], list[str]]
 
@@ -55,14 +57,13 @@ class Packages:
         sys.stderr.write(f"Installing the packages of tests/clients/{self.name} ...\n")
         place = PLACE / self.name
         shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(HERE / self.name, place)
+        place.mkdir(parents=True)
         self.install(HERE / self.name, place)
         (place / ".installed").write_text(self._digest(), encoding="utf-8")
 
     def _digest(self) -> str:
-        files = sorted(path for path in (HERE / self.name).iterdir() if path.is_file())
-        parts = [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
-        return "\n".join(parts)
+        files = [HERE / self.name / name for name in self.files]
+        return "\n".join(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files)
 
 
 def _java(source: Path, place: Path) -> None:
@@ -78,18 +79,31 @@ def _java_command(place: Path, program: str) -> list[str]:
     return ["java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "--class-path", path, program]
 
 
-def _node(_source: Path, place: Path) -> None:
+def _node(source: Path, place: Path) -> None:
+    for name in NODE_FILES:
+        shutil.copy(source / name, place)
     _run(["npm", "ci", "--ignore-scripts", "--no-fund", "--no-audit", "--loglevel=error"], place)
 
 
-def _flask(_source: Path, place: Path) -> None:
+def _node_command(place: Path, program: str) -> list[str]:
+    # A program finds packages in its own folder or above it.
+    for source in (HERE / "node").glob("*.mjs"):
+        shutil.copy(source, place)
+    return ["node", str(place / program)]
+
+
+def _flask(source: Path, place: Path) -> None:
     venv.create(place / "venv", with_pip=True, symlinks=True)
     pip = [str(_python(place)), "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes"]
-    _run([*pip, "--requirement", "requirements.lock"], place)
+    _run([*pip, "--requirement", str(source / "requirements.lock")], place)
 
 
 def _python(place: Path) -> Path:
     return place / "venv" / "bin" / "python"
+
+
+def _flask_command(place: Path, program: str) -> list[str]:
+    return [str(_python(place)), str(HERE / "flask" / program)]
 
 
 def _run(command: list[str], place: Path) -> None:
@@ -99,8 +113,8 @@ def _run(command: list[str], place: Path) -> None:
 PACKAGES: Final[Mapping[str, Packages]] = {
     each.name: each
     for each in (
-        Packages("java", ("java", "javac"), _java, _java_command),
-        Packages("node", ("node", "npm"), _node, lambda place, program: ["node", str(place / program)]),
-        Packages("flask", (), _flask, lambda place, program: [str(_python(place)), str(place / program)]),
+        Packages("java", ("java", "javac"), ("jars.lock", "Locks.java"), _java, _java_command),
+        Packages("node", ("node", "npm"), NODE_FILES, _node, _node_command),
+        Packages("flask", (), ("requirements.lock",), _flask, _flask_command),
     )
 }

@@ -146,6 +146,14 @@ def test_several_kinds_of_rows_are_several_layouts() -> None:
     assert [[one.spec.name for one in group] for group in detection.groups] == [["flask-session"], ["tristanls-open"]]
 
 
+def test_rows_that_are_each_a_kind_of_their_own_are_thinned_too() -> None:
+    """Names that are data make as many kinds as rows: what they come to is estimated from some."""
+    rows = [{**OPEN, f"user-{n}": {"S": "x"}} for n in range(6_000)]
+    detection = found(*rows)
+    assert names(detection) == ["tristanls-open"]
+    assert detection.chosen[0].rows == pytest.approx(6_000)
+
+
 def test_many_rows_built_alike_count_in_full() -> None:
     """Rows are thinned before they are read, and still counted: a few of another kind are not lost."""
     detection = found(*[OPEN] * 5_000, CLOSED)

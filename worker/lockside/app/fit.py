@@ -89,15 +89,16 @@ def _alone(watcher: Watcher, schema: KeySchema, rows: Sequence[Image], known: "R
     if not rows:
         return Finding("warning", table, setting, f"the table is empty; {named} could not be compared")
     found = _detected(watcher.specs, schema, rows, known)
-    looks = f"they look like {' and '.join(layout.name for layout in found.layouts)} ({found.confidence})"
+    names = [candidate.spec.name for candidate in found.chosen]
+    looks = f"they look like {' and '.join(names)} ({found.confidence})"
     fitting = sum(bool(_owners([watcher], schema, row)) for row in rows)
-    if found.confidence == "sure" and not {spec.name for spec in found.layouts} & {each.name for each in watcher.specs}:
+    if found.confidence == "sure" and not {spec.name for spec in watcher.specs} & set(names):
         # A session layout may take every row of its table, so that it does is no sign that it fits.
         return Finding("fault", table, setting, f"{named} is not that of the {len(rows)} sampled rows", looks)
     if fitting == len(rows):
         return Finding("good", table, setting, f"{named} fits all {len(rows)} sampled rows")
     what = f"{named} fits {fitting} of {len(rows)} sampled rows"
-    fix = looks if found.layouts else "see what they are: lockside explain on records of its stream"
+    fix = looks if names else "see what they are: lockside explain on records of its stream"
     return Finding("warning" if fitting else "fault", table, setting, what, fix)
 
 

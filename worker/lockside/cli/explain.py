@@ -151,13 +151,14 @@ def _plans(
     detection = detect(_samples(sample), known)
     if not detection.chosen:
         raise click.UsageError(_undetected(detection, sample, known.names))
-    if detection.question is not None:
+    if any(candidate.question is not None for candidate in detection.groups[0]):
         raise click.UsageError(_asked(detection))
     for line in detection_lines(detection):
         click.echo(line, err=quiet)
     if not quiet:
         click.echo()
-    groups = [tuple(candidate.spec for candidate in group) for group in detection.groups]
+    settled = [group for group in detection.groups if all(candidate.question is None for candidate in group)]
+    groups = [tuple(candidate.spec for candidate in group) for group in settled]
     # A layout that asks nothing of a row would leave none to those after it.
     groups.sort(key=lambda specs: any(spec.rows.asks_nothing for spec in specs))
     return [Plan("explain" if len(groups) == 1 else specs[0].family, specs) for specs in groups]

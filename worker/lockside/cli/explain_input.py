@@ -75,7 +75,7 @@ def _lines(stream: BinaryIO, before_wait: Callable[[], None]) -> Iterator[tuple[
 
 def _pieces(stream: BinaryIO, before_wait: Callable[[], None]) -> Iterator[bytes]:
     """Cut what is there into lines, without waiting for more than one read needs; a line too long is not read whole."""
-    read = getattr(stream, "read1", stream.read)
+    read = getattr(stream, "read1", None) or stream.read
     rest: list[bytes] = []
     size = 0
     while True:

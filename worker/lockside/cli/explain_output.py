@@ -180,6 +180,8 @@ def near_misses(detection: "Detection", limit: int = 3) -> Iterator[str]:
 def _candidate_lines(candidate: "Candidate") -> Iterator[str]:
     yield f"  {candidate.spec.name}: score {candidate.score:.2f}, {candidate.rows} rows fit"
     for reason in candidate.reasons_for:
-        yield f"    for: {reason}"
+        yield f"    for: {shown(reason)}"
     for reason in candidate.reasons_against:
-        yield f"    against: {reason}"
+        yield f"    against: {shown(reason)}"
+    if candidate.question is not None:
+        yield f"    in doubt: {candidate.question}"

@@ -129,7 +129,7 @@ def _told(table: schema.Table) -> Iterator[str]:
 
 def _actor(data: schema.LayoutData) -> str | None:
     if isinstance(data, schema.LockData):
-        return data.owner.attr if data.owner else None
+        return ".".join((data.owner.attr, *(data.owner.path or ()))) if data.owner else None
     return ", ".join(".".join(one.path) for one in data.principals) or None
 
 
@@ -154,6 +154,8 @@ def _rows(rows: schema.Rows) -> Iterator[str]:
         yield f"has no {_listed(rows.absent)}"
     for name, values in rows.equals.items():
         yield f"{name} is {_listed(values)}"
+    for name, values in rows.if_present.items():
+        yield f"{name} is {_listed(values)} or not there"
 
 
 def _listed(values: Any) -> str:
@@ -173,8 +175,14 @@ def _inferred(spec: Spec) -> Iterator[str]:
         yield from ("lock.acquired of a row that is there", "lock.released")
     if traits.prunes:
         yield "lock.released after the deadline"
-    if not traits.names_owner and traits.clock == "absolute":
-        yield "lock.taken_over"
+    if _is_nameless(spec):
+        yield from ("lock.renewed", "lock.taken_over")
+
+
+def _is_nameless(spec: Spec) -> bool:
+    """Whether only the deadline tells a renewal from a takeover (core/locks.py, rule 9 nameless)."""
+    traits = spec.traits
+    return not traits.names_owner and traits.renews and traits.clock == "absolute"
 
 
 def _renewals_are_inferred(spec: Spec) -> bool:
@@ -187,6 +195,10 @@ def _settings(spec: Spec) -> Iterator[str]:
     """Name what a source of this layout must, or may have to, set."""
     if spec.needs_lease:
         yield "lease_ms (the rows hold no lease)"
+    if spec.traits.kind == "lock" and spec.traits.clock == "none":
+        yield "stale_after_seconds, to hear of locks that stay (lock.stale)"
+    if spec.traits.releases == "both":
+        yield "releases, if its clients never delete a row, or never mark one"
     if spec.traits.kind == "session" and not spec.knows_principal:
         yield "principal, if the payload names a user"
 
@@ -218,6 +230,8 @@ def _lock_limits(spec: Spec) -> list[str]:
         limits.append("The row itself tells an acquisition from a renewal.")
     if not traits.names_owner:
         limits.append("Rows name no owner: who held it is not told.")
+    if _is_nameless(spec):
+        limits.append("A new version is told as a renewal before the deadline, as a takeover from then on.")
     if traits.releases == "never":
         limits.append("No client lets go: a row stays until somebody deletes it.")
     if traits.prunes:
@@ -233,6 +247,13 @@ def _session_limits(spec: Spec) -> list[str]:
         limits.append("The payload is opaque: who is logged in is unknown, and a change is known only to be one.")
     elif not reader.principals:
         limits.append("The layout knows no place for a user: logins are seen once the source's `principal` names one.")
+    payload = spec.document.get("payload", {})
+    if payload.get("codecs", [])[1:] and payload["codecs"][-1] == "opaque":
+        limits.append("A payload in another codec is opaque: who is logged in is unknown then.")
+    if payload.get("churns"):
+        limits.append("An opaque payload is rewritten at every request: that it changed tells nothing.")
+    if spec.document.get("absent_user") == "unknown":
+        limits.append("Where no user is found, one may stand elsewhere: whether somebody is logged in is unknown.")
     if spec.traits.clock == "none":
         limits.append("No deadline is stored: nothing lapses, and a removal may be a logout or a clean-up.")
     else:

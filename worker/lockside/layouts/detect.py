@@ -189,7 +189,7 @@ class _Search:
         best, rivals = _settled(best, rivals, own)
         open_ = [one for one in rivals if best.mean(own) - one.mean(own) < AS_WELL]
         asked = [best.spec, *(one.spec for one in open_)]
-        confidence = "a guess" if open_ else _confidence(best, score, alone=not rivals)
+        confidence = "a guess" if open_ else _confidence(best, best.mean(own), alone=not rivals)
         self.chosen.append(
             _candidate(best, own, confidence, units.question(asked) if open_ else None, tuple(asked[1:]))
         )

@@ -6,9 +6,9 @@ read only up to a few; each then counts for more than one.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
 
 from lockside.core.attributes import Image
 from lockside.core.entity import EntityKey
@@ -17,6 +17,8 @@ from lockside.layouts.claim import KeyRule, has_type, tag_of
 from lockside.layouts.overriding import attribute_names
 from lockside.layouts.session import SessionReader
 from lockside.layouts.spec import Spec
+
+T = TypeVar("T")
 
 FIT_MIN: Final = 0.65
 KEY_WEIGHT: Final = 0.5
@@ -28,6 +30,8 @@ EXTRAS_MAX: Final = 5
 """Many clients let their users add attributes, so a few that nobody knows say little."""
 
 ROWS_OF_A_KIND_MAX: Final = 24
+ROWS_MAX: Final = 4_000
+"""Rows compared with every layout. Where names are data each row is a kind of its own, and some stand for all."""
 
 COMMON_NAMES: Final = frozenset(
     {"created", "createdat", "created_at", "data", "expires", "expires_at", "id", "key", "name", "owner", "pk", "sk"}
@@ -65,10 +69,16 @@ def weighed(samples: Iterable[Sample]) -> tuple[Weighed, ...]:
         kinds[kind_of(sample)].append(sample)
     thinned: list[Weighed] = []
     for kind, rows in kinds.items():
-        step = max(1, len(rows) // ROWS_OF_A_KIND_MAX)
-        kept = rows[::step][:ROWS_OF_A_KIND_MAX]
+        kept = _spread(rows, ROWS_OF_A_KIND_MAX)
         thinned += [Weighed(row, kind, len(rows) / len(kept)) for row in kept]
-    return tuple(thinned)
+    some = _spread(thinned, ROWS_MAX)
+    more = len(thinned) / len(some) if some else 1.0
+    return tuple(replace(row, weight=row.weight * more) for row in some) if more > 1.0 else tuple(thinned)
+
+
+def _spread(rows: Sequence[T], count_max: int) -> Sequence[T]:
+    """Take so many rows at most, from all over."""
+    return rows[:: max(1, -(-len(rows) // count_max))]
 
 
 def kind_of(sample: Sample) -> Kind:
