@@ -15,6 +15,9 @@ from tests.clients.packages import PACKAGES
 from tests.fakes.foreign import CLIENTS, Play, played
 from tests.fakes.truth import Told, expected
 
+ANYWHERE = {"session.refreshed", "session.rotated"}
+"""A deadline that enters another bucket, and the link that an observer sees between an end and a beginning."""
+
 
 def _param(name: str) -> Any:
     tools = PACKAGES[CLIENTS[name].packages].tools
@@ -39,8 +42,7 @@ def test_the_trail_is_the_truth(name: str, dynamodb_local: Emulator, tmp_path: P
 def _by_entity(play: Play) -> dict[str, list[Any]]:
     entities: dict[str, list[Any]] = defaultdict(list)
     for event in play.heard:
-        # A refresh is recorded where the deadline enters another bucket, and may stand anywhere.
-        if "entity" in event["data"] and event_name(event) != "session.refreshed":
+        if "entity" in event["data"] and event_name(event) not in ANYWHERE:
             entities[event["data"]["entity"]["name"]].append(event)
     return entities
 

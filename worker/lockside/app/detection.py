@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from lockside.layouts.spec import Spec
     from lockside.settings import Settings
 
-ID_CHARS_MAX = 64
+ID_CHARS_MAX: Final = 64
+"""What the settings allow for a source's id."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """`lockside detect`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -11,8 +11,8 @@ from lockside.errors import NotFoundOutError
 if TYPE_CHECKING:
     from lockside.app.detection import Answer
 
-ROWS_DEFAULT = 1_000
-ROWS_MAX = 100_000
+ROWS_DEFAULT: Final = 1_000
+ROWS_MAX: Final = 100_000
 
 
 @click.command(

@@ -1,7 +1,7 @@
 """How a detection looks: what was found and why, and the sources to paste, as TOML; one JSON object for a script."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lockside.app.detection import Answer, Proposal
     from lockside.layouts.detect import Candidate
 
-BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+BARE: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
 def as_json(answer: "Answer") -> str:

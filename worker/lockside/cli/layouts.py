@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -12,8 +12,18 @@ if TYPE_CHECKING:
     from lockside.layouts.card import Card
     from lockside.layouts.registry import Registry
 
-HEADER = ("LAYOUT", "KIND", "CLIENT", "LANGUAGE", "LAPSES AT", "OWNER OR USER", "VERSION", "ENDS BY", "NEVER CERTAIN")
-CELL_MAX = 40
+HEADER: Final = (
+    "LAYOUT",
+    "KIND",
+    "CLIENT",
+    "LANGUAGE",
+    "LAPSES AT",
+    "OWNER OR USER",
+    "VERSION",
+    "ENDS BY",
+    "NEVER CERTAIN",
+)
+CELL_CHARS_MAX: Final = 40
 
 
 @click.command()
@@ -70,7 +80,7 @@ def _list(cards: Sequence["Card"]) -> Iterator[str]:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= CELL_MAX else text[: CELL_MAX - 1] + "…"
+    return text if len(text) <= CELL_CHARS_MAX else text[: CELL_CHARS_MAX - 1] + "…"
 
 
 def _each(cards: Sequence["Card"]) -> Iterator[str]:
