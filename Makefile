@@ -1,6 +1,8 @@
 # Lockside's tasks. Each target makes and refreshes the virtual environment by itself.
 #   make demo [ARGS="--for 30 --backend dynamodb-local"]   the main job, live, on this machine
 #   make test [ARGS="tests/unit -k settings"]              every test but the soak ones
+#   make clients                                           packages of the foreign clients that tests run (by make test)
+#   make docs                                              docs/layouts.md anew, from the layouts' data
 #   make check                                             lint, format, types, imports, and what stands in deploy/
 #   make fmt                                               put the code into form
 #   make bench                                             ratios against plain boto3
@@ -29,7 +31,7 @@ OF_THE_LOCK := --constraint requirements.lock --quiet --universal --python-versi
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check check-unit fmt image bench sim soak lock venv clean
+.PHONY: help demo test clients docs check check-unit fmt image bench sim soak lock venv clean
 
 UNIT := deploy/systemd/lockside.service
 # Of 100, as systemd counts; 20 is still its best class, "OK".
@@ -57,7 +59,10 @@ $(STAMP): pyproject.toml requirements.lock
 demo: $(STAMP)
 	@$(BIN)/lockside demo $(ARGS)
 
-test: $(STAMP)
+clients: $(STAMP)
+	@$(PYTHON) -m tests.clients
+
+test: clients
 	@$(PYTHON) -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 check: $(STAMP)
@@ -93,6 +98,9 @@ check-unit:
 image: $(STAMP)
 	@$(PYTHON) -m tests.image $(if $(BASE),--base $(BASE)) $(ARGS)
 
+docs: $(STAMP)
+	@$(PYTHON) -m tests.docs
+
 fmt: $(STAMP)
 	$(BIN)/ruff check --fix-only --exit-zero .
 	$(BIN)/ruff format .
@@ -117,6 +125,8 @@ lock: $(UV)
 	  --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-header $(ARGS)
 	$(UV) pip compile pyproject.toml --output-file deploy/requirements.lock $(IMAGE_EXTRAS) $(OF_THE_LOCK)
 	echo hatchling | $(UV) pip compile - --output-file deploy/build.lock $(OF_THE_LOCK)
+	$(UV) pip compile tests/clients/flask/requirements.in --output-file tests/clients/flask/requirements.lock --quiet \
+	  --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header $(ARGS)
 
 clean:
 	rm -rf $(VENV) .make .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

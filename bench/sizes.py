@@ -19,6 +19,7 @@ class Sizes:
     memory_heartbeats: int
     restart_locks: tuple[int, ...]
     fleet_heartbeats: int
+    explained: int
 
 
 FULL: Final = Sizes(
@@ -33,6 +34,7 @@ FULL: Final = Sizes(
     memory_heartbeats=1_000_000,
     restart_locks=(0, 10_000, 100_000),
     fleet_heartbeats=400_000,
+    explained=1_000_000,
 )
 QUICK: Final = Sizes(
     flood_locks=100,
@@ -46,4 +48,5 @@ QUICK: Final = Sizes(
     memory_heartbeats=4_000,
     restart_locks=(0, 100, 200),
     fleet_heartbeats=4_000,
+    explained=4_000,
 )

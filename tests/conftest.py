@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from lockside.emulators.emulator import Emulator, Kind
 from lockside.emulators.start import start
+from tests.clients.packages import PACKAGES
 
 # Seeds vary from run to run; a failure prints the blob and the seed that bring it back.
 settings.register_profile("default", print_blob=True, deadline=None)
@@ -26,6 +28,7 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("LOCKSIDE_TEST_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
 
+FOREIGN_PROGRAMS = {program for packages in PACKAGES.values() for program in packages.tools}
 MADE_UP = {"AWS_ACCESS_KEY_ID": "lockside", "AWS_SECRET_ACCESS_KEY": "lockside", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
@@ -33,7 +36,28 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
     """Note, in a process of pytest-xdist, how many tests were left out; it does not tell by itself."""
     output = getattr(items[0].config, "workeroutput", None) if items else None
     if output is not None:
-        output["left_out"] = len(items)
+        output["left_out"] = output.get("left_out", 0) + len(items)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out foreign clients whose toolchain is not here. Never with CI set: there it must be."""
+    absent = {item.nodeid for item in items if _absent_programs(item)}
+    if absent and not os.environ.get("CI"):
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in absent])
+        items[:] = [item for item in items if item.nodeid not in absent]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say in one line that foreign clients were left out, and for want of what."""
+    programs = sorted({program for program in FOREIGN_PROGRAMS if shutil.which(program) is None})
+    if programs and not os.environ.get("CI"):
+        terminalreporter.write_line(f"foreign_clients: left out for want of {', '.join(programs)} (`.ci/run` needs it)")
+
+
+def _absent_programs(item: pytest.Item) -> list[str]:
+    marks = item.iter_markers("foreign_clients")
+    return [program for mark in marks for program in mark.args if shutil.which(program) is None]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -17,7 +17,7 @@ from lockside.app.provision import Action
 from lockside.aws.clients import Clients, clock_offset_ms, connect
 from lockside.cli.main import main
 from lockside.core.now import Now
-from lockside.emulators.tables import create_lock_table
+from lockside.emulators.tables import create_lock_table, create_session_table
 from lockside.errors import SetupError
 from lockside.ops.clock import SystemClock
 from lockside.settings import Settings, load
@@ -188,6 +188,17 @@ def test_a_session_layout_on_a_lock_table_is_a_fault(site: Site) -> None:
     (finding,) = (f for f in site.examine() if f.setting == "source[0].layout" and "TTL" not in f.what)
     assert (finding.level, finding.what) == ("fault", "layout flask-session is not that of the 1 sampled rows")
     assert finding.fix == "they look like pydynlock (sure)"
+
+
+def test_a_table_without_the_layouts_sort_key_is_a_fault(site: Site) -> None:
+    """No row of it could be in the layout: the check and the worker both say so."""
+    assert site.run("init").exit_code == 0
+    create_session_table(site.clients.dynamodb, site.watched)
+    (finding,) = (f for f in site.examine() if f.setting == "source[0].layout")
+    told = f'rows of pydynlock have two keys (lock_key and sort_key), table "{site.watched}" has id alone'
+    assert (finding.level, finding.what, finding.fix) == ("fault", told, "correct table or layout")
+    result = site.run("run", "--once")
+    assert (result.exit_code, told in result.stderr) == (2, True)
 
 
 def test_a_keys_file_open_to_others_is_told_with_its_own_way_out(site: Site) -> None:

@@ -127,6 +127,7 @@ def test_nothing_secret_stands_in_clear() -> None:
     [
         ({}, {"N": "31000"}),
         ({"lease_ms": None, "deadline_ms": 90_000, "grace_ms": 500}, {"N": "90500"}),
+        ({"lease_ms": None, "stale_ms": 60_000}, {"N": "61000"}),
         ({"armed": False}, None),
         ({"lease_ms": None}, None),
     ],
@@ -164,6 +165,7 @@ def test_a_sealed_value_belongs_to_its_item() -> None:
         grace_ms=st.integers(),
         created_ms=st.integers(),
         armed=st.booleans(),
+        stale_ms=st.none() | st.integers(),
     ),
     st.binary(min_size=12, max_size=12),
 )

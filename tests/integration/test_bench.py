@@ -16,6 +16,8 @@ PROMISED = (
     "heartbeats, pydynlock: times plain boto3",
     "heartbeats, flask-session: times plain boto3",
     "heartbeats, awslabs: share of the wall time the server was busy",
+    "explain: for people, times decoding alone",
+    "explain: --json, times decoding alone",
     "write: share of boto3 put_item",
     "write: share of the wall time the server was busy",
     "lock record, full batches: write units",
@@ -38,7 +40,7 @@ PROMISED = (
     "fleet: Lockside on KCL",
     "fleet: Lockside on KCL, memory of a worker with one stream",
 )
-BARS = 11
+BARS = 13
 
 
 @pytest.mark.timeout(400)
@@ -73,4 +75,4 @@ def test_an_unknown_part_is_named() -> None:
         [sys.executable, "-m", "bench", "fload"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "unknown part 'fload'; there are flood, writing" in done.stderr
+    assert "unknown part 'fload'; there are flood, explaining, writing" in done.stderr

@@ -12,6 +12,7 @@ from lockside.core.deadlines import Deadlines
 from lockside.core.entity import PUBLIC_KEYS, EntityKey
 from lockside.core.event import Hold
 from lockside.core.now import Now
+from lockside.layouts.field import Lease
 from lockside.layouts.registry import builtin
 from tests.fakes.changes import recipe
 from tests.fakes.sources import CREATED_SECONDS, SHARD, source, wire
@@ -31,8 +32,9 @@ def attributes_of(layout: str) -> list[str]:
     found = {"data"}
     for spec in builtin().find(layout):
         found |= {name for name, _ in spec.signature} | {name for name, _ in spec.rows.required}
-        found |= set(spec.rows.absent) | {name for name, _ in spec.rows.equals}
-        for role in ("owner", "version", "lease", "release", "fence", "acquired_at", "deadline"):
+        found |= set(spec.rows.absent) | {name for name, _ in (*spec.rows.equals, *spec.rows.if_present)}
+        found |= {getattr(spec.reader, "blocked", None) or "data"}
+        for role in ("owner", "version", "lease", "release", "fence", "acquired_at", "deadline", "handoff", "progress"):
             one = getattr(spec.reader, role, None)
             attr = getattr(getattr(one, "field", one), "attr", "")
             found |= {attr} - {""}
@@ -46,6 +48,8 @@ def plain_row(layout: str) -> dict[str, Any]:
         for name, types in spec.signature:
             tag = min(types) if types else "S"
             row[name] = {"N": {"N": "4000"}, "S": {"S": "4000"}, "B": {"B": "AAE="}}.get(tag, {"S": "4000"})
+            if isinstance(lease := getattr(spec.reader, "lease", None), Lease) and name == lease.field.attr:
+                row[name] = {"S": "4s"} if lease.unit == "go-duration" else row[name]
     return row
 
 
@@ -116,7 +120,7 @@ def lapsed(book: Deadlines, now: Now, *, caught_up: bool) -> list[Any]:
 
 def test_a_flood_of_heartbeats_is_taken_quickly() -> None:
     """Else the bench would be the only one to notice that nothing is quick any more."""
-    for layout in ("awslabs", "pydynlock", "iceberg", "tristanls-open"):
+    for layout in ("awslabs", "dynamolock", "spring2", "pydynlock", "iceberg", "tristanls-open"):
         start = plain_row(layout)
         src = source(layout)
         version = src.layouts[0].reader.version  # type: ignore[attr-defined]
@@ -146,9 +150,21 @@ HOLDS = st.builds(
     version=st.none() | st.text(max_size=20),
     lease_ms=st.none() | MS,
     deadline_ms=st.none() | MS,
-    grace_ms=st.integers(0, 10**9),
+    grace_ms=st.integers(-60_000, 10**9),
     created_ms=MS,
     armed=st.sampled_from([True]),
+) | st.builds(
+    Hold,
+    kind=st.sampled_from(["lock"]),
+    key=KEYS,
+    actor=st.none() | st.text(max_size=20),
+    version=st.none() | st.text(max_size=20),
+    lease_ms=st.none(),
+    deadline_ms=st.none(),
+    grace_ms=st.just(0),
+    created_ms=MS,
+    armed=st.sampled_from([True]),
+    stale_ms=MS,
 )
 
 
@@ -176,7 +192,7 @@ def test_keys_of_text_pack_alike_both_ways(texts: list[str]) -> None:
 @given(HOLDS, st.integers(0, 10**12), st.integers(0, 10**9))
 def test_a_timer_comes_out_as_it_was_armed(hold: Hold, wall_ms: int, mono_ms: int) -> None:
     """What a deadline is made of survives being packed."""
-    if hold.lease_ms is None and hold.deadline_ms is None:
+    if hold.lease_ms is None and hold.deadline_ms is None and hold.stale_ms is None:
         return
     book = Deadlines()
     book.observe("src", hold.key, hold, recipe(), Now(wall_ms, mono_ms))

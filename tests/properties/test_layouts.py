@@ -14,6 +14,7 @@ from lockside.layouts import payload
 from lockside.layouts.detect import Sample, detect
 from lockside.layouts.registry import builtin
 from lockside.layouts.spec import Spec
+from tests.fakes.cases import all_cases
 
 CAPTURES = Path(__file__).parents[1] / "captures"
 SPECS = list(builtin())
@@ -23,6 +24,7 @@ IMAGES: list[dict[str, Any]] = [
     if not path.stem.endswith(".truth")
     for line in path.read_text().splitlines()
 ]
+IMAGES += [dict(row) for _, case in all_cases() for row in (case.old, case.new) if row is not None]
 KEYS = [EntityKey((("S", "x"),)), EntityKey((("S", "USER#1"), ("S", "SESSION#1")))]
 
 texts = st.text(st.characters(), max_size=20) | st.from_regex(r"[0-9.e+-]{1,8}", fullmatch=True)

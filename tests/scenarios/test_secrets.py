@@ -1,8 +1,9 @@
-"""Law 7: nothing produced from the captures holds any of their session ids, tokens, payloads or versions."""
+"""Law 7: nothing produced from the captures, or from any layout's cases, holds ids, tokens, payloads or versions."""
 
 import copy
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -23,6 +24,7 @@ from lockside.engines.processor import Neighbours, ShardProcessor
 from lockside.errors import FaultyPageError
 from lockside.layouts.detect import Sample, detect
 from lockside.layouts.registry import builtin
+from lockside.layouts.spec import Spec
 from lockside.ops import logs
 from lockside.ops.metrics import PrometheusMeter
 from lockside.ops.trace import trace
@@ -30,6 +32,7 @@ from lockside.reactions.lapses import LapseWatch
 from lockside.state.live_index import to_item
 from lockside.state.undecodable import Limits, UndecodableTable
 from tests.fakes.captures import CAPTURES, NAMES, read, secrets
+from tests.fakes.cases import CaseFile, case_files
 from tests.fakes.clock import FakeClock, FakeStop
 from tests.fakes.dynamodb import FakeDynamoDB
 from tests.fakes.live import MemoryLive
@@ -37,6 +40,7 @@ from tests.fakes.sources import SHARD, source
 from tests.fakes.trail import MemoryTrail
 
 UNLIMITED = Limits(changes_max=1_000_000, bytes_max=2**40)
+FILES = case_files()
 LAYOUT_OF = {"tristanls": "tristanls", "dynamodb-session-flask": "session-web"}
 
 
@@ -92,15 +96,43 @@ def test_nothing_produced_holds_a_secret(name: str) -> None:
     """Records, observer records, live index items, log lines, metrics and errors, from good and from broken input."""
     kept = secrets(name)
     assert kept or name == "iceberg"
-    output = produced(name)
+    output = produced(read(CAPTURES / f"{name}.jsonl"), source(LAYOUT_OF.get(name, name)))
     assert len(output) > 10_000
     assert not [secret for secret in kept if secret in output]
 
 
-def produced(name: str) -> str:
-    """Run a capture, then all its records broken, through a processor; return everything that came out."""
-    records = read(CAPTURES / f"{name}.jsonl")
-    src = source(LAYOUT_OF.get(name, name))
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_nothing_produced_from_a_layouts_cases_holds_a_secret(name: str) -> None:
+    """The same for every layout, by the attributes that it names as secrets."""
+    file = FILES[name]
+    kept = named_secrets(file)
+    assert kept or file.source.kind == "lock"
+    output = produced([file.raw(case, n) for n, case in enumerate(file.cases, 1)], file.source)
+    assert len(output) > 10_000
+    assert not [secret for secret in kept if secret in output]
+
+
+def named_secrets(file: CaseFile) -> set[str]:
+    """Collect what stands in the attributes that a file's layouts call secret, and ids without what is put before them.
+
+    What is shorter than eight characters would be found by chance.
+    """
+    names = {name for layout in file.source.layouts if isinstance(layout, Spec) for name in layout.secrets}
+    found: set[str] = set()
+    for case in file.cases:
+        for image in (case.old or {}, case.new or {}):
+            for name in names & image.keys():
+                spelled = next(iter(image[name].values()))
+                text = spelled if isinstance(spelled, str) else json.dumps(spelled)
+                found |= {text} if "{" in text else {text, re.split("[#:_]", text)[-1]}
+    return {text for text in found if len(text) >= SECRET_CHARS_MIN}
+
+
+SECRET_CHARS_MIN = 8
+
+
+def produced(records: list[dict[str, Any]], src: Source) -> str:
+    """Run records, then all of them broken, through a processor; return everything that came out."""
     shard = ShardRef("arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/2026-11-23T08:00:00.000", "shardId-1")
     clock, trail, live, meter = FakeClock(), MemoryTrail(), MemoryLive(), PrometheusMeter()
     log, heard = io.StringIO(), list[Any]()

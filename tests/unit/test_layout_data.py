@@ -135,14 +135,35 @@ def test_faulty_lock_layouts_are_refused(change: dict[str, Any], part: str) -> N
 
 def test_session_layouts_never_name_a_codec_that_executes() -> None:
     """There is no pickle, nor any codec for a row that is flat."""
-    assert "'json', 'msgpack' or 'map'" in refusal({**SESSION, "payload": {"attr": "a", "codecs": ["pickle"]}})
+    assert "'json', 'msgpack', 'map', 'php', 'django' or 'opaque'" in refusal(
+        {**SESSION, "payload": {"attr": "a", "codecs": ["pickle"]}}
+    )
     assert "codecs belong to an attribute" in refusal({**SESSION, "payload": {"codecs": ["json"]}})
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"payload": {"path": "a"}}, "path and churns belong to an attribute"),
+        ({"payload": {"attr": "a", "codecs": ["opaque", "json"]}}, "it must be the last of codecs"),
+        ({"ended": {"path": "a"}}, "equals or below, one of them"),
+        ({"ended": {"path": "a", "equals": ["x"], "below": 0}}, "equals or below, one of them"),
+        ({"rows": {"partition": {"pattern": ["("]}}}, "rows.partition.pattern.0: is no regular expression"),
+        ({"absent_user": "yes"}, "absent_user: 'yes' is not allowed"),
+        ({"deadline": {"attr": "a", "unit": "s", "offset_ms": 10**9}}, "deadline.offset_ms"),
+        ({"lifetime_max_ms": 0}, "lifetime_max_ms"),
+    ],
+)
+def test_faulty_session_layouts_are_refused(change: dict[str, Any], part: str) -> None:
+    """Each kind of fault is told by its field."""
+    assert part in refusal({**SESSION, **change})
 
 
 def test_documentation_is_not_in_the_digest() -> None:
     """A corrected note makes no new recipe; a changed meaning does; one path spelled two ways is one meaning."""
     plain = load(LOCK, "test").digest
     assert load({**LOCK, "notes": "better said", "docs": "https://example.org"}, "test").digest == plain
+    assert load({**LOCK, "shows": {"more": ["S"]}, "fallback": True}, "test").digest == plain
     assert load({**LOCK, "owner": {"attr": "other"}}, "test").digest != plain
     dotted, listed = ({**SESSION, "principals": [path]} for path in ("a.b", ["a", "b"]))
     assert load(dotted, "test").digest == load(listed, "test").digest

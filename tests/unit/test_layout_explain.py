@@ -1,11 +1,14 @@
 """`lockside explain`: the kinds of input, bad input, and the ways to be wrong."""
 
+import itertools
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lockside.cli import explain_input
 from lockside.cli.main import main
@@ -107,6 +110,34 @@ def test_layout_of_a_removal_whose_absent_image_is_null() -> None:
     removal = json.loads(json.dumps(next(record for record in RECORDS if record["eventName"] == "REMOVE")))
     removal["dynamodb"]["NewImage"] = None
     assert len(answers(json.dumps(removal))) == 1
+
+
+@given(st.lists(st.integers(60, 4_000), min_size=1, max_size=9), st.sampled_from(["", "\n"]))
+def test_input_cut_anywhere_says_the_same(sizes: list[int], ending: str) -> None:
+    """A pipe hands over what it has: the records are the same, and each wait for more is told beforehand."""
+    text = ("\n\n".join(LINES[:12]) + ending).encode()
+    stream = Dripping(text, sizes)
+    waits: list[int] = []
+    found = [entry.raw for entry in explain_input.entries(cast("BinaryIO", stream), lambda: waits.append(stream.reads))]
+    assert found == RECORDS[:12]
+    assert waits == list(range(stream.reads))
+
+
+class Dripping:
+    """A pipe that hands over pieces of given sizes, one a read."""
+
+    def __init__(self, data: bytes, sizes: list[int]) -> None:
+        """Hold what is to come."""
+        self._data = data
+        self._sizes = itertools.cycle(sizes)
+        self.reads = 0
+
+    def read1(self, _size: int) -> bytes:
+        """Hand over the next piece; nothing at the end."""
+        self.reads += 1
+        size = next(self._sizes)
+        piece, self._data = self._data[:size], self._data[size:]
+        return piece
 
 
 def test_list_of_one_record_on_a_line_of_its_own() -> None:

@@ -10,6 +10,7 @@ import pytest
 from lockside.core.entity import EntityKey
 from lockside.core.row import SessionRow
 from lockside.layouts.registry import builtin
+from lockside.layouts.spec import Spec, load
 
 KEY = EntityKey((("S", "session:abc"),))
 AUTHJS_KEY = EntityKey((("S", "USER#1"), ("S", "SESSION#t")))
@@ -221,3 +222,140 @@ def test_authjs_row_with_an_illegal_attribute_is_unreadable() -> None:
     """In a flat row every attribute is payload, so one illegal value makes it opaque."""
     row = read("authjs", {**AUTHJS, "odd": {"WHAT": 1}})
     assert (row.authenticated, row.faults, row.principal) == ("unknown", ("payload_unreadable",), None)
+
+
+OWN: dict[str, Any] = {
+    "name": "mine",
+    "kind": "session",
+    "keys": {"names": ["id"]},
+    "payload": {"attr": "data", "codecs": ["json"]},
+    "principals": ["user"],
+}
+
+
+def own(image: dict[str, Any], **fields: Any) -> SessionRow:
+    """Read a row by a layout made for the test."""
+    row = load({**OWN, **fields}, "test").read(image)
+    assert isinstance(row, SessionRow)
+    return row
+
+
+@pytest.mark.parametrize(
+    ("fields", "image", "deadline_ms"),
+    [
+        ({"never": [0, -1]}, {"expires": {"N": "0"}}, None),
+        ({"never": [0, -1]}, {"expires": {"N": "-1"}}, None),
+        ({"never": [0], "types": ["S"]}, {"expires": {"S": "0"}}, None),
+        ({"never": [0]}, {"expires": {"N": "1"}}, 1_000),
+        ({"offset_ms": 7_200_000}, {"expires": {"N": "10000"}}, 2_800_000),
+        ({"offset_ms": -7_200_000}, {"expires": {"N": "10000"}}, 17_200_000),
+        ({"none_until": {"attr": "at", "unit": "s"}}, {"expires": {"N": "100"}, "at": {"N": "100"}}, None),
+        ({"none_until": {"attr": "at", "unit": "s"}}, {"expires": {"N": "101"}, "at": {"N": "100"}}, 101_000),
+        (
+            {"none_until": {"attr": "at", "unit": "s", "within_ms": 1_000}},
+            {"expires": {"N": "101"}, "at": {"N": "100"}},
+            None,
+        ),
+        ({"none_until": {"attr": "at", "unit": "s"}}, {"expires": {"N": "100"}}, 100_000),
+        ({"none_until": {"attr": "at", "unit": "s"}}, {"expires": {"N": "100"}, "at": {"S": "x"}}, 100_000),
+    ],
+)
+def test_what_is_stored_as_a_deadline_may_be_none(
+    fields: dict[str, Any], image: dict[str, Any], deadline_ms: int | None
+) -> None:
+    """A number that means never, the present of a client without a limit, a clock that does not run by UTC."""
+    row = own(image, deadline={"attr": "expires", "unit": "s", **fields})
+    assert (row.deadline_ms, row.faults) == (deadline_ms, ())
+
+
+@pytest.mark.parametrize(
+    ("test", "wire", "over"),
+    [
+        ({"below": 0}, {"N": "-1"}, True),
+        ({"below": 0}, {"N": "0"}, False),
+        ({"below": 0}, {"S": "-1"}, False),
+        ({"equals": ["revoked", True]}, {"S": "revoked"}, True),
+        ({"equals": ["revoked", True]}, {"BOOL": True}, True),
+        ({"equals": ["revoked", True]}, {"BOOL": False}, False),
+        ({"equals": ["revoked", True]}, {"M": {}}, False),
+        ({"equals": ["revoked", True]}, {"WHAT": 1}, False),
+        ({"equals": ["revoked", True]}, None, False),
+    ],
+)
+def test_a_row_may_say_that_its_session_is_over(test: dict[str, Any], wire: Any, *, over: bool) -> None:
+    """A mark of the end empties the row; what cannot be read is no mark."""
+    image = {"data": {"S": '{"user":"u"}'}} | ({} if wire is None else {"state": wire})
+    row = own(image, ended={"path": "state", **test})
+    assert (row.payload is None, row.principal) == (over, None if over else "u")
+
+
+def test_opaque_by_design_is_no_fault_and_may_churn() -> None:
+    """What the codecs leave to `opaque` is unknown without a fault; where it churns, a change of it is none."""
+    images = [{"data": {"S": text}} for text in ("BAh7", "BAh8")]
+    plain = [own(image, payload={"attr": "data", "codecs": ["json", "opaque"]}) for image in images]
+    assert {(row.authenticated, row.faults) for row in plain} == {("unknown", ())}
+    assert plain[0].payload != plain[1].payload
+    churning = [own(image, payload={"attr": "data", "codecs": ["json", "opaque"], "churns": True}) for image in images]
+    assert churning[0] == churning[1]
+    assert own({"data": {"S": ""}}, payload={"attr": "data", "churns": True}).payload is None
+
+
+def test_nobody_where_the_application_may_keep_a_user_elsewhere_is_unknown() -> None:
+    """Until the source says where its user stands: then nobody there is nobody."""
+    spec = load({**OWN, "absent_user": "unknown"}, "test")
+    told = spec.with_overrides({"principal": ["profile.sub"]})
+    image = {"data": {"S": '{"a":1}'}}
+    read = [one.read(image) for one in (spec, told)]
+    assert [(row.authenticated, row.nobody) for row in read if isinstance(row, SessionRow)] == [
+        ("unknown", True),
+        ("no", True),
+    ]
+    somebody = own({"data": {"S": '{"user":["x"]}'}}, absent_user="unknown")
+    assert (somebody.authenticated, somebody.nobody) == ("unknown", False)
+
+
+def test_privileges_are_digested_apart() -> None:
+    """Only what the layout names as rights makes a change one of rights."""
+    paths = {"privileges": ["roles", "admin"]}
+    rows = [
+        own({"data": {"S": json.dumps({"user": "u", **more})}}, **paths)
+        for more in ({"roles": ["a"]}, {"roles": ["a"], "cart": 1}, {"roles": ["a", "b"]}, {})
+    ]
+    assert rows[0].privileges == rows[1].privileges
+    assert len({row.privileges for row in rows}) == 3
+    assert own({"data": {"S": '{"user":"u"}'}}).privileges is None
+
+
+def test_all_attributes_of_a_session_layout_can_be_renamed() -> None:
+    """Also what a deadline is measured against, and what marks the end."""
+    (rack,) = builtin().find("rack")
+    image = {"until": {"N": "100"}, "seen": {"S": "100.5"}, "data": {"S": '{"user_id":7}'}}
+    row = rack.with_overrides({"expire_at": "until", "updated_at": "seen"}).read(image)
+    assert isinstance(row, SessionRow)
+    assert (row.principal, row.deadline_ms, row.faults) == ("7", None, ())
+    mine: Spec = load({**OWN, "rows": {"required": {"state": ["S"]}}, "ended": {"path": "state", "equals": ["x"]}}, "t")
+    over = mine.with_overrides({"state": "status"}).read({"data": {"S": '{"user":"u"}'}, "status": {"S": "x"}})
+    assert isinstance(over, SessionRow)
+    assert over.payload is None
+
+
+def test_sessions_among_other_rows_are_told_by_their_key() -> None:
+    """A Laravel session's key ends in its id, alone or after a prefix; cache entries and locks do not."""
+    (laravel,) = builtin().find("laravel")
+    image = {"value": {"S": "x"}, "expires_at": {"N": "1"}}
+    names = ["a" * 40, "laravel_cache_" + "A1" * 20, "laravel_cache_" + "a" * 41, "a" * 39, "settings", "a" * 40 + "!"]
+    assert [laravel.claims(EntityKey((("S", name),)), image) for name in names] == [True, True, *[False] * 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("authjs", "408ebf934497c694ced1c075bd661da5247f7a307535f80e4266da3bc59ad92d"),
+        ("flask-session", "870bd436675178aa52f91031fef61a703bd6b8144e440ee63eb623abcdd3a7a1"),
+        ("session-web", "11d4f3a37ad711622578370db6455c0e252e3cdceefb845880f573abe652c3be"),
+    ],
+)
+def test_layouts_that_trails_are_written_with_stay_what_they_are(name: str, digest: str) -> None:
+    """Another digest is another recipe: it seals the log of every worker that is upgraded."""
+    (spec,) = builtin().find(name)
+    assert spec.digest == digest

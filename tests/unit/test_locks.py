@@ -20,6 +20,22 @@ MARKING: Final = replace(RELATIVE, releases="mark")
 FENCING: Final = replace(MARKING, acquire_signature=True)
 BALANCING: Final = replace(MARKING, owner_change="transferred")
 ABSOLUTE: Final = Traits(kind="lock", clock="absolute")
+RETIRING: Final = replace(BALANCING, retires=True)
+PRUNING: Final = replace(ABSOLUTE, releases="mark", prunes=True)
+NEVER_RENEWING: Final = replace(ABSOLUTE, names_owner=False, renews=False)
+NAMELESS: Final = replace(ABSOLUTE, names_owner=False)
+WRITTEN_ONCE: Final = Traits(kind="lock", clock="none", writes_once=True)
+SHARED: Final = replace(ABSOLUTE, releases="set_deadline", acquire_signature=True)
+LONG_PAST, AHEAD = CREATED_MS - 60_000, CREATED_MS + 60_000
+UNTIL: Final = LockRow("alpha", "1", None, AHEAD, released=False, acquired_at="1", until_ms=AHEAD)
+LAPSED: Final = replace(UNTIL, deadline_ms=LONG_PAST, until_ms=LONG_PAST)
+AGAIN: Final = replace(UNTIL, owner="beta", version="2", acquired_at="2", deadline_ms=AHEAD * 2, until_ms=AHEAD * 2)
+ANONYMOUS: Final = replace(UNTIL, owner=None, acquired_at=None, until_ms=None)
+
+PAST: Final = replace(ANONYMOUS, deadline_ms=LONG_PAST)
+JUST_PAST: Final = replace(UNTIL, deadline_ms=CREATED_MS)
+GIVEN_UP: Final = replace(JUST_PAST, owner=None, released=True)
+PRUNED: Final = ("late", "pruned")
 
 Case = tuple[str, Traits, LockRow | None, LockRow | None, bool, str | None, tuple[str, ...], bool]
 
@@ -31,8 +47,29 @@ CASES: Final[list[Case]] = [
     ("2", RELATIVE, HELD, None, True, "lock.purged", (), True),
     ("2 free", RELATIVE, FREE, None, True, "lock.purged", (), True),
     ("3", RELATIVE, FREE, None, False, "lock.deleted", (), True),
+    ("3 retired", RETIRING, HELD, None, False, "lock.deleted", (), True),
+    ("3 past", SHARED, LAPSED, None, False, "lock.deleted", (), True),
     ("4", RELATIVE, HELD, None, False, "lock.released", (), True),
     ("5", MARKING, HELD, None, False, "lock.deleted", ("forced",), True),
+    ("5", SHARED, UNTIL, None, False, "lock.deleted", ("forced",), True),
+    ("until taken early", SHARED, UNTIL, AGAIN, False, "lock.taken_over", ("early",), True),
+    ("until taken", SHARED, LAPSED, AGAIN, False, "lock.acquired", (), True),
+    ("until released", SHARED, UNTIL, replace(UNTIL, deadline_ms=CREATED_MS), False, "lock.released", (), True),
+    ("until released", SHARED, LAPSED, replace(UNTIL, deadline_ms=CREATED_MS), False, "lock.released", ("late",), True),
+    (
+        "until released",
+        SHARED,
+        UNTIL,
+        replace(UNTIL, deadline_ms=AHEAD - 1),
+        False,
+        "lock.released",
+        ("effective_later",),
+        True,
+    ),
+    ("11", SHARED, UNTIL, UNTIL, False, None, (), False),
+    ("6 pruned", PRUNING, LAPSED, replace(LAPSED, owner=None, released=True), False, "lock.released", PRUNED, True),
+    ("6", PRUNING, UNTIL, replace(UNTIL, owner=None, released=True), False, "lock.released", (), True),
+    ("6 maybe pruned", PRUNING, JUST_PAST, GIVEN_UP, False, "lock.released", ("timing_uncertain",), True),
     ("6", RELATIVE, HELD, FREE, False, "lock.released", (), True),
     ("6 forced", RELATIVE, HELD, replace(FREE, owner="admin"), False, "lock.released", ("forced",), True),
     ("6 forced", RELATIVE, HELD, replace(FREE, version="9"), False, "lock.released", ("forced",), True),
@@ -54,6 +91,21 @@ CASES: Final[list[Case]] = [
     ("8 version", RELATIVE, FREE, replace(BEAT, released=True), False, "lock.renewed", ("after_release",), False),
     ("8", RELATIVE, FREE, replace(FREE, lease_ms=9_000), False, "lock.changed", (), False),
     ("9 transferred", BALANCING, HELD, OTHER, False, "lock.transferred", (), True),
+    ("9 handoff", BALANCING, HELD, replace(OTHER, handoff="alpha"), False, "lock.transferred", ("handoff",), True),
+    ("9 by hand", WRITTEN_ONCE, HELD, OTHER, False, "lock.changed", (), True),
+    ("9 by hand", WRITTEN_ONCE, HELD, BEAT, False, "lock.changed", (), False),
+    (
+        "9 version",
+        NEVER_RENEWING,
+        ANONYMOUS,
+        replace(ANONYMOUS, version="2"),
+        False,
+        "lock.taken_over",
+        ("early",),
+        True,
+    ),
+    ("9 nameless", NAMELESS, PAST, replace(PAST, version="2", deadline_ms=AHEAD), False, "lock.taken_over", (), True),
+    ("10", NAMELESS, ANONYMOUS, replace(ANONYMOUS, version="2"), False, "lock.renewed", (), False),
     ("9", RELATIVE, HELD, OTHER, False, "lock.taken_over", (), True),
     (
         "10 signed",
@@ -119,6 +171,45 @@ def test_actor_of_a_release_is_the_holder() -> None:
     """Also where the release mark carries another name."""
     assert classified(RELATIVE, HELD, replace(FREE, owner="admin")).actor == "alpha"
     assert classified(RELATIVE, HELD, None).actor == "alpha"
+
+
+def test_a_handoff_that_ends_is_marked_on_the_renewal() -> None:
+    """The owner's name does not change by it any more, so it is only a flag."""
+    handing = replace(OTHER, handoff="alpha")
+    event = classified(BALANCING, handing, replace(handing, handoff=None, version="3"))
+    assert (event.type, event.flags, event.recorded) == ("lock.renewed", ("handoff_ended",), False)
+    third = classified(BALANCING, handing, replace(handing, owner="gamma", version="3"))
+    assert (third.type, third.flags) == ("lock.transferred", ())
+
+
+def test_progress_is_marked_on_the_renewal() -> None:
+    """A checkpoint is a renewal that also reports something."""
+    assert classified(BALANCING, HELD, replace(BEAT, progress="9")).flags == ("progress",)
+
+
+def test_a_blocked_lock_is_marked_and_the_mark_is_recorded() -> None:
+    """Nobody can take the lock any more: an auditor asks for that."""
+    event = classified(RELATIVE, HELD, replace(HELD, blocked=True))
+    assert (event.type, event.flags, event.recorded) == ("lock.changed", ("blocked",), True)
+
+
+def test_changing_hands_is_recorded_where_rows_name_nobody() -> None:
+    """Two rows of two holders look alike to the projection then."""
+    new = replace(ANONYMOUS, version="2")
+    assert locks.projection(ANONYMOUS) == locks.projection(new)
+    assert classified(NEVER_RENEWING, ANONYMOUS, new).recorded
+
+
+def test_the_projection_of_other_layouts_is_what_it_always_was() -> None:
+    """Hashes link records of years; new facts stand in it only where there are any."""
+    assert locks.projection(HELD) == {"released": False, "owner": "alpha", "fence": None, "acquired_at": None}
+    assert locks.projection(UNTIL) == {
+        "released": False,
+        "owner": "alpha",
+        "fence": None,
+        "acquired_at": "1",
+        "until": str(AHEAD),
+    }
 
 
 def test_faults_of_a_row_are_flags_of_its_event() -> None:

@@ -14,6 +14,9 @@ DEADLINE_MS: Final = CREATED_MS + 600_000
 ANON: Final = SessionRow(principal=None, authenticated="no", deadline_ms=DEADLINE_MS, payload="p")
 USER: Final = replace(ANON, principal="ann", authenticated="yes")
 UNCLEAR: Final = replace(ANON, authenticated="unknown", payload="q")
+ELSEWHERE: Final = replace(ANON, authenticated="unknown", nobody=True)
+READER: Final = replace(USER, privileges="reader")
+ADMIN: Final = replace(USER, payload="q", privileges="admin")
 STUB: Final = replace(ANON, payload=None)
 HOUR_MS: Final = DEADLINE_MS - DEADLINE_MS % 3_600_000 + 3_600_000
 ON_THE_HOUR: Final = replace(USER, deadline_ms=HOUR_MS)
@@ -49,9 +52,13 @@ CASES: Final[list[Case]] = [
     ("emptied", USER, STUB, False, "session.ended", (), True),
     ("log in", ANON, USER, False, "session.authenticated", ("id_not_rotated",), True),
     ("log in unclear", UNCLEAR, USER, False, "session.authenticated", (), True),
+    ("log in elsewhere", ELSEWHERE, USER, False, "session.authenticated", ("id_not_rotated",), True),
     ("log out unclear", USER, UNCLEAR, False, "session.changed", (), True),
+    ("log out elsewhere", USER, ELSEWHERE, False, "session.deauthenticated", (), True),
     ("log out", USER, ANON, False, "session.deauthenticated", (), True),
     ("switch", USER, replace(USER, principal="bob"), False, "session.changed", ("principal_switched",), True),
+    ("privileges", READER, ADMIN, False, "session.changed", ("privileges_changed",), True),
+    ("payload", USER, ADMIN, False, "session.changed", (), True),
     ("payload", USER, replace(USER, payload="q"), False, "session.changed", (), True),
     (
         "shorten",
@@ -117,7 +124,14 @@ def test_a_switch_names_both() -> None:
 
 @pytest.mark.parametrize(
     ("old", "new", "certainty"),
-    [(UNCLEAR, USER, "inferred"), (USER, UNCLEAR, "unknown"), (ANON, USER, "certain"), (USER, ANON, "certain")],
+    [
+        (UNCLEAR, USER, "inferred"),
+        (USER, UNCLEAR, "unknown"),
+        (ELSEWHERE, USER, "inferred"),
+        (USER, ELSEWHERE, "inferred"),
+        (ANON, USER, "certain"),
+        (USER, ANON, "certain"),
+    ],
 )
 def test_an_unreadable_payload_is_neither_a_login_nor_a_logout_for_sure(
     old: SessionRow, new: SessionRow, certainty: str
@@ -160,6 +174,18 @@ def test_shortening_within_a_bucket_is_recorded() -> None:
     event, _ = sessions.classify(SessionChange(change(old, new), old, new, TRAITS, wide))
     assert event is not None
     assert event.recorded
+
+
+def test_a_deadline_farther_off_than_any_client_means_is_flagged() -> None:
+    """Milliseconds that were added to seconds make a session of years; what the layout allows is none of it."""
+    traits = replace(TRAITS, lifetime_max_ms=DEADLINE_MS - CREATED_MS)
+    flags = []
+    for deadline_ms in (DEADLINE_MS, DEADLINE_MS + 1):
+        new = replace(USER, deadline_ms=deadline_ms)
+        event, _ = sessions.classify(SessionChange(change(None, new), None, new, traits, recipe()))
+        assert event is not None
+        flags.append(event.flags)
+    assert flags == [(), ("deadline_implausible",)]
 
 
 def classified(old: SessionRow | None, new: SessionRow | None) -> Any:

@@ -10,8 +10,11 @@ import pytest
 from pydantic import BaseModel
 
 from lockside.app.fleet import knobs_of
+from lockside.app.sources import specs_of
 from lockside.engines.kcl.knobs import PROFILES
 from lockside.errors import ConfigError
+from lockside.layouts.registry import builtin
+from lockside.layouts.schema import KeyRuleData, Rows
 from lockside.settings import KclSettings, Settings, SourceSettings, listen_address, load
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -91,6 +94,71 @@ def test_source_ids_are_apart_and_tables_may_be_shared(tmp_path: Path) -> None:
     assert len(load(written(tmp_path, SOURCE + SOURCE.replace('"a"', '"b"'))).source) == 2
     (line,) = faults(written(tmp_path, SOURCE + SOURCE))
     assert line == 'source: id "a" is used 2 times; each source needs its own'
+
+
+LAYOUT = (
+    '[[layout]]\nname = "mine"\nkind = "lock"\nkeys = { names = ["id"] }\nowner = { attr = "who" }\n'
+    'release = { rule = "none", mode = "delete" }\n'
+)
+
+
+def test_layouts_of_ones_own_join_the_built_in_ones(tmp_path: Path) -> None:
+    """A [[layout]] is known by its name beside the built-in ones, and only to these settings."""
+    settings = load(written(tmp_path, LAYOUT))
+    assert [spec.name for spec in settings.layouts.find("mine")] == ["mine"]
+    assert set(builtin().names) < set(settings.layouts.names)
+    assert "mine" not in load(None).layouts.names
+
+
+def test_sources_use_layouts_of_ones_own_and_their_meaning_is_in_the_recipe(tmp_path: Path) -> None:
+    """A source names it like any other; what it means makes the digest that stands in the recipe, its notes do not."""
+
+    def digest(text: str) -> str:
+        settings = load(written(tmp_path, text + SOURCE.replace("awslabs", "mine")))
+        (spec,) = specs_of(settings.source[0], 0, settings.layouts)
+        return spec.digest
+
+    plain = digest(LAYOUT)
+    assert digest(LAYOUT + 'notes = "better said"\n') == plain
+    assert digest(LAYOUT.replace("who", "holder")) != plain
+    with pytest.raises(ConfigError, match=r"source\[0\].layout: layout 'mine' is not known"):
+        digest("")
+
+
+def test_faults_of_own_layouts_are_told_as_those_of_built_in_ones(tmp_path: Path) -> None:
+    """Every fault of every layout at once, beside the settings' own, with field, value and what is allowed."""
+    bad = LAYOUT.replace("who", "").replace('"none"', '"nun"').replace('"mine"', '"Mine"')
+    told = faults(written(tmp_path, '[ops]\nlog_level = "loud"\n' + LAYOUT + bad))
+    assert told[1] == "layout[1]: this layout is badly written"
+    assert told[0].startswith("ops.log_level")
+    for part in ("name: 'Mine' is not allowed", "owner.attr: '' is not allowed", "release: 'rule' must be one of"):
+        assert any(line.startswith(part) for line in told), part
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (LAYOUT + LAYOUT, 'name "mine" is used 2 times; each layout needs its own'),
+        (LAYOUT.replace("mine", "awslabs"), "the name 'awslabs' belongs to layout 'awslabs' already"),
+        (LAYOUT.replace('kind = "lock"', 'kind = "lokc"'), "'kind' must be one of 'lock', 'session'"),
+    ],
+)
+def test_own_layouts_are_refused(tmp_path: Path, text: str, part: str) -> None:
+    """A name is taken once, and a kind is one of two."""
+    assert part in "\n".join(faults(written(tmp_path, text)))
+
+
+def test_row_filters_are_spelt_as_in_a_layout(tmp_path: Path) -> None:
+    """A source's filter has the fields of a layout's own rule, and its faults name the nearest."""
+    text = SOURCE + 'rows = { sort = { prefix = ["LOCK#"] }, required = { ownerName = ["S"] } }\n'
+    (one,) = load(written(tmp_path, text)).source
+    assert one.rows == Rows(sort=KeyRuleData(prefix=["LOCK#"]), required={"ownerName": ["S"]})
+    lines = faults(
+        written(tmp_path, SOURCE + 'rows = { sort = { prefx = ["a"] }, requird = {}, equals = { a = [] } }\n')
+    )
+    assert 'source[0].rows.sort.prefx: unknown key; did you mean "prefix"?' in lines
+    assert 'source[0].rows.requird: unknown key; did you mean "required"?' in lines
+    assert any(line.startswith("source[0].rows.equals.a") for line in lines)
 
 
 def test_audit_and_state_need_two_tables(tmp_path: Path) -> None:
@@ -182,7 +250,7 @@ def test_the_commented_example_shows_every_key_with_its_default() -> None:
     document = tomllib.loads(text)
     load(CONFIG / "lockside.toml")
     for section, default in keys(Settings).items():
-        if section == "source":
+        if section in {"source", "layout"}:
             continue
         assert section in document
         wanted = keys(type(default)) if isinstance(default, BaseModel) else {section: default}

@@ -23,7 +23,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, SettingsConfigDict, SettingsError
 
-from lockside.errors import ConfigError
+from lockside.errors import ConfigError, LayoutError
+from lockside.layouts.registry import Registry, builtin
+from lockside.layouts.schema import Rows
+from lockside.layouts.spec import load as load_layout
 
 ENV_PREFIX: Final = "LOCKSIDE_"
 ENV_DELIMITER: Final = "__"
@@ -183,16 +186,28 @@ class OpsSettings(Section):
     status_seconds: float = Field(default=5.0, ge=0.1, le=300)
 
 
+def _layout(document: dict[str, Any]) -> dict[str, Any]:
+    try:
+        load_layout(document, "")
+    except LayoutError as error:
+        # Its lines stand under the layout's place in the file.
+        raise ValueError(str(error).removeprefix(": ").replace("\n", "\n  ")) from None
+    return document
+
+
 class SourceSettings(Section):
-    """One watched table and what it holds."""
+    """One watched table and what it holds; `rows` says which of its rows, where it holds more than one kind."""
 
     id: Name
     table: TableName
     layout: str = Field(min_length=1)
+    rows: Rows = Rows()
     pseudonymise: tuple[Concealed, ...] = ()
     attributes: dict[str, str] = Field(default_factory=dict)
     principal: tuple[str, ...] = ()
     lease_ms: int | None = Field(default=None, ge=1, le=31 * 86_400_000)
+    releases: Literal["delete", "mark", "both"] | None = None
+    stale_after_seconds: int | None = Field(default=None, ge=1, le=366 * 86_400)
     start: StartMode | None = None
     on_gap: Literal["continue", "halt"] = "continue"
 
@@ -216,9 +231,28 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     recipe: RecipeSettings = RecipeSettings()
     ops: OpsSettings = OpsSettings()
+    layout: tuple[Annotated[dict[str, Any], AfterValidator(_layout)], ...] = ()
     source: tuple[SourceSettings, ...] = ()
 
+    @property
+    def layouts(self) -> Registry:
+        """The built-in layouts and those of this file."""
+        return builtin().with_layouts(self.layout, "layout") if self.layout else builtin()
+
     # On the field, not on the whole: faults elsewhere must not hide these.
+    @field_validator("layout", mode="after")
+    @classmethod
+    def _layouts_apart(cls, layout: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        names = [document["name"] for document in layout]
+        twice = [name for name in sorted(set(names)) if names.count(name) > 1]
+        if twice:
+            raise ValueError(f'name "{twice[0]}" is used {names.count(twice[0])} times; each layout needs its own')
+        try:
+            builtin().with_layouts(layout, "layout")
+        except LayoutError as error:
+            raise ValueError(str(error)) from None
+        return layout
+
     @field_validator("source", mode="after")
     @classmethod
     def _sources_apart(cls, sources: tuple[SourceSettings, ...], info: ValidationInfo) -> tuple[SourceSettings, ...]:

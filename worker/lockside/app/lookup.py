@@ -50,7 +50,8 @@ class Lookup:
 
     def __init__(self, settings: "Settings", load_keys: Callable[[], Keys]) -> None:
         """Work out what the sources are; raises ConfigError where the settings name an unknown layout."""
-        self._specs = [(source, specs_of(source, number)) for number, source in enumerate(settings.source)]
+        known = settings.layouts
+        self._specs = [(source, specs_of(source, number, known)) for number, source in enumerate(settings.source)]
         self._load_keys = load_keys
 
     def lock_pks(self, name: str) -> list[str]:

@@ -8,32 +8,31 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lockside.app import attempts, calls, readable
+from lockside.app import attempts, calls, fit, readable
 from lockside.app.attempts import Place
 from lockside.app.finding import Finding
+from lockside.app.fit import Watcher, by_table
 from lockside.app.provision import definitions, describe, point_in_time_recovery, shape_faults, ttl_attribute
-from lockside.app.sources import specs_of
+from lockside.app.sample import scan
+from lockside.app.sources import filter_fault, shadowed, sort_key_fault, specs_of
 from lockside.aws.clients import clock_offset_ms, refusal
 from lockside.aws.retrying import error_code, verdict
-from lockside.core.attributes import Image
-from lockside.core.entity import KeySchema, entity_key
+from lockside.core.entity import KeySchema
 from lockside.core.failures import Verdict
-from lockside.errors import ConfigError, UsageError, WireFaultError
-from lockside.layouts.detect import Detection, Sample, detect
-from lockside.layouts.registry import builtin
+from lockside.errors import ConfigError, UsageError
 from lockside.state import keys_file
 
 if TYPE_CHECKING:
     from lockside.aws.clients import Clients
     from lockside.aws.tables import TableDefinition
     from lockside.core.ports import Clock
+    from lockside.layouts.registry import Registry
     from lockside.layouts.spec import Spec
     from lockside.settings import Settings, SourceSettings
 
 T = TypeVar("T")
 
 SAMPLE_ROWS_MAX: Final = 50
-SAMPLE_PAGES_MAX: Final = 4
 POLICY: Final = "deploy/iam/run-{engine}.json"
 """What a worker may need to be allowed, all of it."""
 
@@ -67,9 +66,7 @@ def _findings(settings: "Settings", clients: "Clients", clock: "Clock", absent: 
         yield from _own_table(place, definition, settings)
     if not settings.source:
         yield Finding("fault", None, "source", "no table is watched", "add a [[source]] for each table to watch")
-    for index, source in enumerate(settings.source):
-        place = Place(source.table, f"source[{index}].table", clients.dynamodb, absent, policy)
-        yield from _source(index, source, place, clients)
+    yield from _tables(settings, clients, absent, policy)
     if settings.engine.kind == "kcl":
         yield from calls.findings(settings, clients)
 
@@ -151,29 +148,68 @@ def _kept(
         )
 
 
-def _source(index: int, source: "SourceSettings", watched: Place, clients: "Clients") -> Iterator[Finding]:
-    place = f"source[{index}]"
-    layouts: tuple[Spec, ...] = ()
-    try:
-        layouts = specs_of(source, index)
-    except UsageError as error:
-        setting, _, what = str(error).partition(": ")
-        yield Finding(
-            "fault", source.table, setting, what, "correct it; config/lockside.toml describes the keys of a source"
-        )
+def _tables(settings: "Settings", clients: "Clients", absent: str, policy: str) -> Iterator[Finding]:
+    """Look at each watched table: each of its sources, its stream, its rows."""
+    known, watchers = settings.layouts, list[Watcher]()
+    for index, source in enumerate(settings.source):
+        try:
+            watchers.append(Watcher(index, source, specs_of(source, index, known)))
+        except UsageError as error:
+            setting, _, what = str(error).partition(": ")
+            fix = "correct it; config/lockside.toml describes the keys of a source"
+            yield Finding("fault", source.table, setting, what, fix)
+            watchers.append(Watcher(index, source, ()))
+    for number, why in shadowed(settings.source, {each.number: each.specs for each in watchers}).items():
+        yield Finding("fault", settings.source[number].table, f"source[{number}]", why)
+    for members in by_table(watchers).values():
+        first = members[0]
+        watched = Place(first.source.table, f"source[{first.number}].table", clients.dynamodb, absent, policy)
+        yield from _table(members, watched, clients, known)
+
+
+def _table(watchers: Sequence[Watcher], watched: Place, clients: "Clients", known: "Registry") -> Iterator[Finding]:
+    place, name = f"source[{watchers[0].number}]", watched.name
     table, denied = _described(watched)
     if denied is not None:
         yield denied
         return
     if table is None:
         what = f"the table does not exist at {clients.endpoint}"
-        yield Finding("fault", source.table, f"{place}.table", what, "correct the name, aws.region or aws.endpoint_url")
+        yield Finding("fault", name, f"{place}.table", what, "correct the name, aws.region or aws.endpoint_url")
         return
     yield from attempts.watched(watched, table)
-    yield from readable.stream(place, source.table, table, clients.streams)
-    if layouts:
-        yield from _ttl(place, source, layouts, clients)
-        yield from _fit(place, source, layouts, table, clients)
+    yield from readable.stream(place, name, table, clients.streams)
+    schema = KeySchema(tuple(each["AttributeName"] for each in sorted(table["KeySchema"], key=_sort_last)))
+    sound: list[Watcher] = []
+    for watcher in watchers:
+        if fault := sort_key_fault(watcher.specs, name, schema.names):
+            yield Finding("fault", name, watcher.setting, *fault.rsplit("; ", 1))
+        elif watcher.specs:
+            sound.append(watcher)
+    for watcher in sound:
+        if fault := sort_key_fault(watcher.specs, name, schema.names):
+            yield Finding("fault", name, f"source[{watcher.number}].layout", *fault.rsplit("; ", 1))
+            return
+        if fault := filter_fault(watcher.source, schema.names):
+            setting, _, what = fault.partition(": ")
+            yield Finding("fault", name, f"source[{watcher.number}].{setting}", what)
+        yield from _ttl(f"source[{watcher.number}]", watcher.source, watcher.specs, clients)
+    if sound:
+        yield from _fit(sound, schema, clients, known)
+
+
+def _sort_last(element: Mapping[str, Any]) -> bool:
+    return bool(element["KeyType"] != "HASH")
+
+
+def _fit(watchers: Sequence[Watcher], schema: KeySchema, clients: "Clients", known: "Registry") -> Iterator[Finding]:
+    table = watchers[0].source.table
+    found = _if_allowed(lambda: scan(clients.dynamodb, table, SAMPLE_ROWS_MAX))
+    if found is None:
+        what, fix = "its rows were not compared with the layout: Scan is denied", "allow dynamodb:Scan for this check"
+        yield Finding("warning", table, watchers[0].setting, what, f"{fix}; the worker does not need it")
+        return
+    yield from fit.findings(watchers, schema, found[0], known)
 
 
 def _ttl(place: str, source: "SourceSettings", layouts: Sequence["Spec"], clients: "Clients") -> Iterator[Finding]:
@@ -189,60 +225,6 @@ def _ttl(place: str, source: "SourceSettings", layouts: Sequence["Spec"], client
         command = f"aws dynamodb update-time-to-live --table-name {source.table}"
         fix = f"if that is not meant: {command} --time-to-live-specification {specification}"
         yield Finding("warning", source.table, f"{place}.layout", what, fix)
-
-
-def _fit(
-    place: str, source: "SourceSettings", layouts: Sequence["Spec"], table: Mapping[str, Any], clients: "Clients"
-) -> Iterator[Finding]:
-    setting, named = f"{place}.layout", f"layout {source.layout}"
-    rows = _if_allowed(lambda: _sample(clients.dynamodb, source.table))
-    if rows is None:
-        what, fix = "its rows were not compared with the layout: Scan is denied", "allow dynamodb:Scan for this check"
-        yield Finding("warning", source.table, setting, what, f"{fix}; the worker does not need it")
-        return
-    if not rows:
-        yield Finding("warning", source.table, setting, f"the table is empty; {named} could not be compared")
-        return
-    schema = KeySchema(tuple(each["AttributeName"] for each in table["KeySchema"]))
-    found = _detected(layouts, schema, rows)
-    looks = f"they look like {' and '.join(layout.name for layout in found.layouts)} ({found.confidence})"
-    fitting = sum(any(_claims(layout, schema, row) for layout in layouts) for row in rows)
-    if found.confidence == "sure" and not {layout.name for layout in found.layouts} & {each.name for each in layouts}:
-        # A session layout takes every row of its table, so that it does is no sign that it fits.
-        yield Finding("fault", source.table, setting, f"{named} is not that of the {len(rows)} sampled rows", looks)
-        return
-    if fitting == len(rows):
-        yield Finding("good", source.table, setting, f"{named} fits all {len(rows)} sampled rows")
-        return
-    what = f"{named} fits {fitting} of {len(rows)} sampled rows"
-    fix = looks if found.layouts else "see what they are: lockside explain on records of its stream"
-    yield Finding("warning" if fitting else "fault", source.table, setting, what, fix)
-
-
-def _detected(own: Sequence["Spec"], schema: KeySchema, rows: Sequence[Image]) -> Detection:
-    """Detect the rows' layout among all, the source's own with its overrides."""
-    samples = [Sample({name: row[name] for name in schema.names}, row) for row in rows]
-    names = {layout.name for layout in own}
-    return detect(samples, (*own, *(layout for layout in builtin() if layout.name not in names)))
-
-
-def _claims(layout: "Spec", schema: KeySchema, row: Image) -> bool:
-    try:
-        return layout.claims(entity_key(row, schema), row)
-    except WireFaultError:
-        return False
-
-
-def _sample(client: Any, table: str) -> list[Image]:
-    rows: list[Image] = []
-    start: dict[str, Any] = {}
-    for _ in range(SAMPLE_PAGES_MAX):
-        page = client.scan(TableName=table, Limit=SAMPLE_ROWS_MAX - len(rows), **start)
-        rows += page["Items"]
-        if "LastEvaluatedKey" not in page or len(rows) >= SAMPLE_ROWS_MAX:
-            break
-        start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
-    return rows
 
 
 def _if_allowed(ask: Callable[[], T]) -> T | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
+import rfc8785
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lockside.app.provision import shape_faults
@@ -14,16 +15,17 @@ from lockside.core.entity import Keys, KeySchema
 from lockside.core.failures import Verdict
 from lockside.core.recipe import Recipe, Source
 from lockside.errors import ConfigError, LayoutError, SetupError
-from lockside.layouts import registry
-from lockside.layouts.spec import Spec
+from lockside.layouts.schema import Rows
+from lockside.layouts.spec import Spec, row_rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from types_boto3_dynamodb import DynamoDBClient
 
     from lockside.core.gap import OnGap
     from lockside.core.ports import StartMode
+    from lockside.layouts.registry import Registry
     from lockside.settings import RecipeSettings, Settings, SourceSettings
 
 PRECISION_AWS_MS: Final = 1_000
@@ -104,13 +106,18 @@ def _described(client: "DynamoDBClient", name: str, setting: str, way_out: str) 
     return described
 
 
-def specs_of(source: "SourceSettings", number: int) -> tuple[Spec, ...]:
-    """Find a source's layouts, with its overrides. Raises ConfigError that names the source."""
+def specs_of(source: "SourceSettings", number: int, known: "Registry") -> tuple[Spec, ...]:
+    """Find a source's layouts among the known ones, with its overrides and within its filter.
+
+    Raises ConfigError that names the source.
+    """
     overrides: dict[str, Any] = dict(source.attributes)
     if source.principal:
         overrides["principal"] = list(source.principal)
+    if source.releases is not None:
+        overrides["releases"] = source.releases
     try:
-        specs = registry.builtin().resolve([source.layout])
+        specs = known.resolve([source.layout])
     except LayoutError as error:
         raise ConfigError(f"source[{number}].layout: {error}") from error
     needy = [spec.name for spec in specs if spec.needs_lease and source.lease_ms is None]
@@ -118,10 +125,59 @@ def specs_of(source: "SourceSettings", number: int) -> tuple[Spec, ...]:
         raise ConfigError(
             f"source[{number}].lease_ms: layout {needy[0]} stores no lease, so it must be given here in milliseconds"
         )
+    if source.stale_after_seconds is not None and not any(_never_lapses(spec) for spec in specs):
+        raise ConfigError(
+            f"source[{number}].stale_after_seconds = {source.stale_after_seconds}: only locks without any lease grow "
+            f"stale, and rows of layout {specs[0].name} end by themselves; leave it out"
+        )
     try:
-        return tuple(spec.with_overrides(overrides) for spec in specs)
+        specs = tuple(spec.with_overrides(overrides) for spec in specs)
     except LayoutError as error:
         raise ConfigError(f"source[{number}]: {error}") from error
+    if source.rows == Rows():
+        return specs
+    within = row_rule(source.rows)
+    return tuple(spec.within(within) for spec in specs)
+
+
+def filter_fault(source: "SourceSettings", key_names: "Sequence[str]") -> str | None:
+    """Say what of a source's filter its table's key cannot meet: no row would ever be the source's."""
+    if source.rows.sort is None or len(key_names) > 1:
+        return None
+    return f'rows.sort: table "{source.table}" has no sort key (its key is {key_names[0]}); leave it out'
+
+
+def shadowed(sources: "Sequence[SourceSettings]", specs: "Mapping[int, Sequence[Spec]]") -> "Mapping[int, str]":
+    """Find sources that never get a row, since one before them on their table takes every row; say why, by number.
+
+    Of several that claim a row the first in the file has it.
+    """
+    taken: dict[str, tuple[int, str]] = {}
+    found: dict[int, str] = {}
+    for number, source in enumerate(sources):
+        if source.table in taken:
+            first, layout = taken[source.table]
+            found[number] = (
+                f'on table "{source.table}" nothing is left for it: source[{first}] before it takes every row, as '
+                f"layout {layout} asks for nothing of a row; give that source rows = {{ ... }}, or put it last"
+            )
+        greedy = next((spec.name for spec in specs.get(number, ()) if spec.rows.asks_nothing), None)
+        if greedy is not None:
+            taken.setdefault(source.table, (number, greedy))
+    return found
+
+
+def sort_key_fault(specs: "Sequence[Spec]", table: str, key_names: "Sequence[str]") -> str | None:
+    """Say if a layout's rows have a sort key always and the table has none: no row of it could be in the layout."""
+    needy = [spec for spec in specs if len(spec.key_names) > len(key_names)]
+    if len(needy) < len(specs) or not needy:
+        return None
+    wanted, own = " and ".join(needy[0].key_names), " and ".join(key_names)
+    return f'rows of {needy[0].name} have two keys ({wanted}), table "{table}" has {own} alone; correct table or layout'
+
+
+def _never_lapses(spec: Spec) -> bool:
+    return spec.traits.kind == "lock" and spec.traits.clock == "none"
 
 
 def resolve(client: "DynamoDBClient", settings: "Settings", keys: Keys) -> tuple[Stream, ...]:
@@ -138,11 +194,19 @@ def resolve(client: "DynamoDBClient", settings: "Settings", keys: Keys) -> tuple
         source.table: describe(client, source.table, f"source[{number}].table")
         for number, source in enumerate(settings.source)
     }
+    known = settings.layouts
+    specs = {number: specs_of(source, number, known) for number, source in enumerate(settings.source)}
+    for number, why in shadowed(settings.source, specs).items():
+        raise ConfigError(f"source[{number}]: {why}")
     grouped: dict[str, list[tuple[SourceSettings, Source]]] = {}
     for number, source in enumerate(settings.source):
         table = tables[source.table]
+        if fault := filter_fault(source, table.key_schema.names):
+            raise ConfigError(f"source[{number}].{fault}")
         precision = precision_ms(settings.recipe.time_precision_ms, _stream_of(table, number))
-        made = _source(source, specs_of(source, number), table.key_schema, _common(settings.recipe, keys, precision))
+        if fault := sort_key_fault(specs[number], table.name, table.key_schema.names):
+            raise ConfigError(f"source[{number}].layout: {fault}")
+        made = _source(source, specs[number], table.key_schema, _common(settings.recipe, keys, precision))
         grouped.setdefault(source.table, []).append((source, made))
     return tuple(_stream(tables[name], members, settings) for name, members in grouped.items())
 
@@ -190,9 +254,17 @@ def _source(
         key_names=key_schema.names,
         pseudonymise=tuple(sorted(source.pseudonymise)),
         lease_ms=source.lease_ms,
+        rows=_filter_json(source.rows),
         **common,
     )
-    return Source(source.id, source.table, kind, specs, key_schema, recipe)
+    stale_ms = None if source.stale_after_seconds is None else source.stale_after_seconds * 1_000
+    return Source(source.id, source.table, kind, specs, key_schema, recipe, stale_ms)
+
+
+def _filter_json(rows: Rows) -> str | None:
+    """Spell a filter as the recipe keeps it: what it asks for, and nothing left at its default."""
+    asked = rows.model_dump(mode="json", exclude_defaults=True)
+    return rfc8785.dumps(asked).decode() if asked else None
 
 
 def _stream(table: Table, members: "Iterable[tuple[SourceSettings, Source]]", settings: "Settings") -> Stream:

@@ -3,37 +3,35 @@
 import base64
 import binascii
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
-from lockside.cli.options import json_option
+from lockside.cli.options import config_option, json_option, read_settings
 
 if TYPE_CHECKING:
     from lockside.cli.explain_input import Entry
-    from lockside.cli.explain_output import Explanation
-    from lockside.core.change import Change, ShardRef
+    from lockside.cli.explain_records import Plan
     from lockside.core.entity import Keys, KeySchema
-    from lockside.core.event import Interpretation
-    from lockside.core.recipe import Source
-    from lockside.core.records import Naming
     from lockside.layouts.detect import Detection, Sample
     from lockside.layouts.spec import Spec
+    from lockside.settings import Settings
 
 SAMPLE_RECORDS: Final = 1_000
-PRECISION_AWS_MS: Final = 1_000
-PRECISION_LOCAL_MS: Final = 60_000
-LOCAL_REGION: Final = "ddblocal"
 SECRET_BYTES: Final = 32
-UNDECODABLE: Final = "stream.undecodable"
+LINES_AT_ONCE: Final = 1_000
 NO_RECORDS: Final = "0 stream records: pages are often empty; read on with NextShardIterator, or from TRIM_HORIZON"
 
 
 @click.command()
 @click.option("--layout", "layouts", multiple=True, metavar="NAME", help="The layout, or several of a family.")
+@config_option
+@click.option(
+    "--source", "sources", multiple=True, metavar="ID", help="As this source of the settings would; give it repeatedly."
+)
 @json_option
 @click.option(
     "--entity-key",
@@ -44,43 +42,80 @@ NO_RECORDS: Final = "0 stream records: pages are often empty; read on with NextS
 )
 @click.argument("file", type=click.File("rb"), default="-")
 @click.pass_context
-def explain(
-    ctx: click.Context, layouts: tuple[str, ...], entity_key: str | None, file: BinaryIO, *, as_json: bool
+def explain(  # noqa: PLR0913 - one argument for each flag
+    ctx: click.Context,
+    layouts: tuple[str, ...],
+    sources: tuple[str, ...],
+    entity_key: str | None,
+    file: BinaryIO,
+    *,
+    config: Path | None,
+    as_json: bool,
 ) -> None:
     """Say what Lockside understands of stream records: each event, or why there is none. Needs no AWS.
 
     FILE holds JSON Lines of GetRecords records, the output of `aws dynamodbstreams get-records`, or a Lambda event; the
-    kind is detected. Without --layout the layout is detected too.
+    kind is detected. Without --layout or --source the layout is detected too. A settings file adds layouts of your own;
+    --source takes filter, renamed attributes and pseudonyms from it as well.
 
     \b
     lockside explain records.jsonl
     aws dynamodbstreams get-records --shard-iterator "$IT" | lockside explain --layout awslabs -
+    lockside explain --config lockside.toml --source locks records.jsonl
 
     Exit codes: 0 all records were understood (an event or none); 1 some could not be decoded, and the others were
-    explained; 2 wrong use, or no layout fits.
+    explained; 2 wrong use, no layout fits, or two fit as well and read the rows differently.
     """  # noqa: D301 - \b is click's mark for text to leave as it is
     from lockside.cli.explain_input import ACCEPTED, entries
     from lockside.cli.explain_output import as_json as json_line
     from lockside.cli.explain_output import as_lines
+    from lockside.cli.explain_records import Explainer
 
+    if layouts and sources:
+        raise click.UsageError("give --layout or --source; you gave both")
     if file.isatty():
         raise click.UsageError(f"nothing to read: name a FILE, or pipe in {ACCEPTED}")
     keys = _keys(entity_key)
-    iterator = entries(file)
+    settings = read_settings(config) if config is not None or sources else None
+    out = _Output()
+    iterator = entries(file, out.flush)
     sample = list(islice(iterator, SAMPLE_RECORDS))
     if not sample:
         click.echo(NO_RECORDS, err=True)
         return
-    specs = _specs(layouts, sample, quiet=as_json)
-    explainer = Explainer(specs, _key_schema(specs, sample), keys)
-    explanations = (explainer.explain(entry) for entry in chain(sample, iterator))
-    for line in map(json_line, explanations) if as_json else as_lines(explanations):
-        click.echo(line)
+    plans = _of_sources(sources, settings) if sources and settings else _plans(layouts, sample, settings, quiet=as_json)
+    explainer = Explainer(plans, _key_schema(plans[0].specs, sample), keys)
+    explanations = map(explainer.explain, chain(sample, iterator))
+    out.write(map(json_line, explanations) if as_json else as_lines(explanations))
     click.echo(explainer.summary(), err=True)
     if not explainer.counts["claimed"]:
-        click.echo(f"No record is a row of {', '.join(spec.name for spec in specs)}; is it another layout?", err=True)
+        named = ", ".join(spec.name for plan in plans for spec in plan.specs)
+        click.echo(f"No record is a row of {named}; is it another layout?", err=True)
     if explainer.counts["undecodable"]:
         ctx.exit(1)
+
+
+class _Output:
+    """Lines on their way out: many at once, and none held back while the input is waited for."""
+
+    def __init__(self) -> None:
+        """Hold nothing."""
+        self._lines: list[str] = []
+
+    def write(self, lines: Iterable[str]) -> None:
+        """Print all lines."""
+        held = self._lines
+        for line in lines:
+            held.append(line)
+            if len(held) >= LINES_AT_ONCE:
+                self.flush()
+        self.flush()
+
+    def flush(self) -> None:
+        """Print what is held."""
+        if self._lines:
+            click.echo("\n".join(self._lines))
+            self._lines.clear()
 
 
 def _keys(entity_key: str | None) -> "Keys":
@@ -101,22 +136,63 @@ def _keys(entity_key: str | None) -> "Keys":
     return replace(PUBLIC_KEYS, entity=Key("given", decoded if len(decoded) == SECRET_BYTES else secret))
 
 
-def _specs(names: Sequence[str], sample: Sequence["Entry"], *, quiet: bool) -> tuple["Spec", ...]:
+def _plans(
+    names: Sequence[str], sample: Sequence["Entry"], settings: "Settings | None", *, quiet: bool
+) -> list["Plan"]:
     """Take the layouts named, or detect them and say so: above the answer, or on stderr beside JSON."""
     from lockside.cli.explain_output import detection_lines
+    from lockside.cli.explain_records import Plan
     from lockside.layouts.detect import detect
     from lockside.layouts.registry import builtin
 
+    known = builtin() if settings is None else settings.layouts
     if names:
-        return builtin().resolve(names)
-    detection = detect(_samples(sample), builtin())
+        return [Plan("explain", known.resolve(names))]
+    detection = detect(_samples(sample), known)
     if not detection.chosen:
-        raise click.UsageError(_undetected(detection, sample, builtin().names))
+        raise click.UsageError(_undetected(detection, sample, known.names))
+    if any(candidate.question is not None for candidate in detection.groups[0]):
+        raise click.UsageError(_asked(detection))
     for line in detection_lines(detection):
         click.echo(line, err=quiet)
     if not quiet:
         click.echo()
-    return detection.layouts
+    settled = [group for group in detection.groups if all(candidate.question is None for candidate in group)]
+    groups = [tuple(candidate.spec for candidate in group) for group in settled]
+    # A layout that asks nothing of a row would leave none to those after it.
+    groups.sort(key=lambda specs: any(spec.rows.asks_nothing for spec in specs))
+    return [Plan("explain" if len(groups) == 1 else specs[0].family, specs) for specs in groups]
+
+
+def _of_sources(ids: Sequence[str], settings: "Settings") -> list["Plan"]:
+    """Take sources of the settings, in the order of the file. Raises UsageError for one that is not there."""
+    from lockside.app.sources import specs_of
+    from lockside.cli.explain_records import Plan
+
+    known, recipe = settings.layouts, settings.recipe
+    there = [source.id for source in settings.source]
+    if strange := [name for name in ids if name not in there]:
+        told = f"the settings have {', '.join(there)}" if there else "the settings have no [[source]]"
+        raise click.UsageError(f'--source "{strange[0]}": there is none of this id; {told}')
+    return [
+        Plan(
+            id=source.id,
+            specs=specs_of(source, number, known),
+            pseudonymise=tuple(sorted(source.pseudonymise)),
+            lease_ms=source.lease_ms,
+            clock_margin_ms=recipe.clock_margin_ms,
+            refresh_bucket_ms=recipe.refresh_bucket_seconds * 1_000,
+        )
+        for number, source in enumerate(settings.source)
+        if source.id in ids
+    ]
+
+
+def _asked(detection: "Detection") -> str:
+    """Say what only a person knows, and how to answer it."""
+    asked = next(candidate for candidate in detection.chosen if candidate.question is not None)
+    ways = " or ".join(f"--layout {spec.name}" for spec in (asked.spec, *asked.instead))
+    return f"{asked.question}; answer it with {ways}"
 
 
 def _undetected(detection: "Detection", sample: Sequence["Entry"], names: Sequence[str]) -> str:
@@ -168,123 +244,3 @@ def _key_schema(specs: Sequence["Spec"], sample: Sequence["Entry"]) -> "KeySchem
     # A client with an optional sort key: the one other name that all records have is it.
     others = sorted(shared - set(own))
     return KeySchema((*own, *others) if len(own) == 1 and len(others) == 1 else own)
-
-
-@dataclass
-class Explainer:
-    """Explains records one by one, and counts."""
-
-    specs: tuple["Spec", ...]
-    schema: "KeySchema"
-    keys: "Keys"
-    counts: Counter[str] = field(default_factory=Counter)
-    _sources: dict[int, "Source"] = field(default_factory=dict)
-
-    def explain(self, entry: "Entry") -> "Explanation":
-        """Say what one record means; one that is broken is told, and the next goes on."""
-        from lockside.core.decode import decode_record
-        from lockside.core.interpret import interpret_for
-        from lockside.errors import FaultyPageError, WireFaultError
-
-        self.counts["records"] += 1
-        if entry.raw is None:
-            return self._broken(entry, f"{entry.fault}: {entry.place}", recorded=False)
-        source = self._source(entry.raw)
-        try:
-            change = decode_record(entry.raw, _shard(entry.raw), self.schema, source.recipe.precision_ms)
-            found, told = interpret_for(change, (source,))
-        except FaultyPageError:
-            # A worker would read the page again and then halt: it writes no record of this.
-            return self._broken(entry, f"sequence_number: {entry.place}", recorded=False)
-        except WireFaultError as fault:
-            return self._broken(entry, fault.code, recorded=True)
-        return self._understood(entry, change, source if found else None, told)
-
-    def summary(self) -> str:
-        """Say what the records came to."""
-        counted = ("recorded", "not recorded", "no event", "undecodable")
-        parts = ", ".join(f"{self.counts[name]} {name}" for name in counted)
-        return f"{self.counts['records']} stream records: {parts}"
-
-    def _understood(
-        self, entry: "Entry", change: "Change", source: "Source | None", told: "Interpretation"
-    ) -> "Explanation":
-        from lockside.cli.explain_output import Explanation
-        from lockside.core.records import Naming
-
-        event = told.event
-        naming = Naming.of(source, self.keys) if source is not None else None
-        self.counts["claimed"] += source is not None
-        self.counts["no event" if event is None else "recorded" if event.recorded else "not recorded"] += 1
-        return Explanation(
-            sequence_number=_sequence(entry.raw),
-            event=event.type if event is not None else None,
-            recorded=event is not None and event.recorded,
-            authenticated=event.authenticated if event is not None else None,
-            # A row that no layout claims may be anything, so not even its key is shown.
-            entity=self._entity(change, naming) if naming is not None else None,
-            actor=naming.actor(event.actor) if naming is not None and event is not None else None,
-            previous_actor=naming.actor(event.previous_actor) if naming is not None and event is not None else None,
-            flags=event.flags if event is not None else (),
-            certainty=event.certainty if event is not None else None,
-            reason=(event.reason if event is not None else None) or told.reason,
-            created_ms=change.created_ms,
-        )
-
-    def _broken(self, entry: "Entry", reason: str, *, recorded: bool) -> "Explanation":
-        from lockside.cli.explain_output import Explanation
-
-        self.counts["undecodable"] += 1
-        return Explanation(
-            sequence_number=_sequence(entry.raw),
-            event=UNDECODABLE,
-            recorded=recorded,
-            authenticated=None,
-            entity=None,
-            actor=None,
-            previous_actor=None,
-            flags=(),
-            certainty="unknown",
-            reason=reason,
-        )
-
-    def _entity(self, change: "Change", naming: "Naming") -> Mapping[str, str]:
-        return {"kind": naming.kind, "name": naming.name(change.key)}
-
-    def _source(self, raw: Mapping[str, Any]) -> "Source":
-        precision_ms = PRECISION_LOCAL_MS if raw.get("awsRegion") == LOCAL_REGION else PRECISION_AWS_MS
-        if precision_ms not in self._sources:
-            self._sources[precision_ms] = self._made(precision_ms)
-        return self._sources[precision_ms]
-
-    def _made(self, precision_ms: int) -> "Source":
-        from lockside.core.recipe import Recipe, Source
-
-        kind = self.specs[0].traits.kind
-        recipe = Recipe(
-            source_id="explain",
-            kind=kind,
-            layouts=tuple((spec.name, spec.digest) for spec in self.specs),
-            key_names=self.schema.names,
-            pseudonymise=(),
-            entity_key_id=self.keys.entity.id,
-            image_key_id=self.keys.image.id,
-            precision_ms=precision_ms,
-            clock_margin_ms=2_000,
-            refresh_bucket_ms=3_600_000,
-        )
-        return Source("explain", "", kind, self.specs, self.schema, recipe)
-
-
-def _shard(raw: Mapping[str, Any]) -> "ShardRef":
-    from lockside.core.change import ShardRef
-
-    arn = raw.get("eventSourceARN")
-    return ShardRef(arn if isinstance(arn, str) else "", "")
-
-
-def _sequence(raw: Mapping[str, Any] | None) -> str | None:
-    """Spell the sequence number as it came, if it is one: text of any other kind is not repeated."""
-    body = raw.get("dynamodb") if raw is not None else None
-    value = body.get("SequenceNumber") if isinstance(body, Mapping) else None
-    return value if isinstance(value, str) and value.isascii() and value.isdigit() else None

@@ -6,15 +6,18 @@ JSON Lines is taken for one document and read whole, within a limit. What is no 
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, BinaryIO, Final
 
+import orjson
+
 from lockside.errors import UsageError
 
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
+BLOCK_BYTES: Final = 256 * 1024
 DOCUMENT_BYTES_MAX: Final = 512 * 1024 * 1024
 _SPACE: Final = re.compile(r"\s*")
 OPENINGS: Final = frozenset({b"[", b"{"})
@@ -30,9 +33,12 @@ class Entry:
     fault: str = ""
 
 
-def entries(stream: BinaryIO) -> Iterator[Entry]:
-    """Read records one by one. Raises UsageError for an input of none of the accepted kinds."""
-    lines = _lines(stream)
+def entries(stream: BinaryIO, before_wait: Callable[[], None] = lambda: None) -> Iterator[Entry]:
+    """Read records one by one; `before_wait` is called whenever more input may have to be waited for.
+
+    Raises UsageError for an input of none of the accepted kinds.
+    """
+    lines = _lines(stream, before_wait)
     head = [line for _, line in zip(range(2), lines, strict=False)]
     if not head:
         raise UsageError(f"the input is empty; give {ACCEPTED}")
@@ -44,7 +50,11 @@ def entries(stream: BinaryIO) -> Iterator[Entry]:
         yield from _document(chain(head, lines))
         return
     for number, text in chain(head, lines):
-        yield from _flat(_parse(text), f"line {number}")
+        value = _parse(text)
+        if type(value) is dict and "Records" not in value:
+            yield Entry(f"line {number}", _with_time(value))
+        else:
+            yield from _flat(value, f"line {number}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +64,47 @@ class _NotJson:
     told: str
 
 
-def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    number = 0
-    while line := stream.readline(LINE_BYTES_MAX + 1):
-        number += 1
+def _lines(stream: BinaryIO, before_wait: Callable[[], None]) -> Iterator[tuple[int, bytes]]:
+    for number, line in enumerate(_pieces(stream, before_wait), start=1):
         if len(line) > LINE_BYTES_MAX:
             raise UsageError(f"line {number} is longer than {LINE_BYTES_MAX} bytes; give {ACCEPTED}")
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if line.strip():
-            yield number, line
+        text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        if text and not text.isspace():
+            yield number, text
+
+
+def _pieces(stream: BinaryIO, before_wait: Callable[[], None]) -> Iterator[bytes]:
+    """Cut what is there into lines, without waiting for more than one read needs; a line too long is not read whole."""
+    read = getattr(stream, "read1", None) or stream.read
+    rest: list[bytes] = []
+    size = 0
+    while True:
+        before_wait()
+        block = read(BLOCK_BYTES)
+        if not block:
+            break
+        *whole, last = block.split(b"\n")
+        if whole:
+            yield b"".join([*rest, whole[0]])
+            yield from whole[1:]
+            rest, size = [], 0
+        rest.append(last)
+        size += len(last)
+        if size > LINE_BYTES_MAX:
+            break
+    if size:
+        yield b"".join(rest)
 
 
 def _parse(text: bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return _parse_slowly(text)
+
+
+def _parse_slowly(text: bytes) -> Any:
+    """Read what the quick reader refuses: some of it is JSON to Python, and what is not is told by its place."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -86,7 +124,7 @@ def _document(lines: Iterator[tuple[int, bytes]]) -> Iterator[Entry]:
                 f"a single JSON document may have {DOCUMENT_BYTES_MAX} bytes; give longer input as JSON Lines"
             )
         held.append((number, text))
-    joined = b"".join(text for _, text in held)
+    joined = b"\n".join(text for _, text in held)
     whole = _parse(joined)
     documents = _concatenated(joined) if isinstance(whole, _NotJson) else [whole]
     for number, value in enumerate(documents, start=1):
@@ -139,8 +177,8 @@ def _entry(value: Any, place: str) -> Entry:
 def _with_time(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     """Read a creation time that is text: version 2 of the AWS CLI prints times in ISO 8601."""
     body = raw.get("dynamodb")
-    text = body.get("ApproximateCreationDateTime") if isinstance(body, Mapping) else None
-    if not isinstance(body, Mapping) or not isinstance(text, str):
+    text = body.get("ApproximateCreationDateTime") if type(body) is dict else None
+    if type(body) is not dict or not isinstance(text, str):
         return raw
     try:
         moment = datetime.fromisoformat(text)

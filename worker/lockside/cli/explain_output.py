@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
@@ -47,24 +48,70 @@ class Explanation:
     created_ms: int | None = None
 
 
-def as_json(explanation: Explanation) -> str:
+@dataclass(slots=True)
+class HeldLock:
+    """A lock in its owner's hand: what all its heartbeats say alike, with the rest of their lines once it is spelt."""
+
+    explanation: Explanation
+    json_rest: str = ""
+    line_rest: str = ""
+
+
+class Heartbeat(NamedTuple):
+    """One heartbeat: all that is new in it, and the lock."""
+
+    sequence_number: str
+    created_ms: int
+    held: HeldLock
+
+    @property
+    def explanation(self) -> Explanation:
+        """The heartbeat spelt out like any other record."""
+        return replace(self.held.explanation, sequence_number=self.sequence_number, created_ms=self.created_ms)
+
+
+def as_json(explanation: Explanation | Heartbeat) -> str:
     """Spell an explanation as one line of JSON."""
-    document = asdict(explanation)
+    if type(explanation) is Heartbeat:
+        held = explanation.held
+        if not held.json_rest:
+            held.json_rest = as_json(held.explanation).removeprefix(_json_opening("null"))
+        # A sequence number is digits by then.
+        return _json_opening(f'"{explanation.sequence_number}"') + held.json_rest
+    document = asdict(_spelt_out(explanation))
     del document["created_ms"]
     return json.dumps(document)
 
 
-def as_lines(explanations: Iterable[Explanation]) -> Iterator[str]:
+def _json_opening(sequence_number: str) -> str:
+    return f'{{"sequence_number": {sequence_number},'
+
+
+def as_lines(explanations: Iterable[Explanation | Heartbeat]) -> Iterator[str]:
     """Spell explanations as aligned lines under a header."""
     iterator = iter(explanations)
-    first = [_cells(explanation) for explanation in islice(iterator, ALIGNED_LINES)]
+    first = [_cells(_spelt_out(explanation)) for explanation in islice(iterator, ALIGNED_LINES)]
     widths = [min(WIDTH_MAX, max(map(len, column))) for column in zip(HEADER, *first, strict=True)]
     yield _line(HEADER, widths, None)
     for cells in first:
         yield _line(cells, widths, COLOURS.get(cells[1].partition(".")[2]))
     for explanation in iterator:
-        cells = _cells(explanation)
+        if type(explanation) is Heartbeat:
+            yield _heartbeat_line(explanation, widths)
+            continue
+        cells = _cells(_spelt_out(explanation))
         yield _line(cells, widths, COLOURS.get(cells[1].partition(".")[2]))
+
+
+def _heartbeat_line(heartbeat: Heartbeat, widths: Sequence[int]) -> str:
+    held = heartbeat.held
+    if not held.line_rest:
+        held.line_rest = _line(_cells(held.explanation), widths, None).removeprefix(NONE.ljust(widths[0]))
+    return _time(heartbeat.created_ms).ljust(widths[0]) + held.line_rest
+
+
+def _spelt_out(explanation: Explanation | Heartbeat) -> Explanation:
+    return explanation.explanation if isinstance(explanation, Heartbeat) else explanation
 
 
 def _cells(explanation: Explanation) -> Sequence[str]:
@@ -94,9 +141,12 @@ def _notes(explanation: Explanation) -> str:
 
 
 def _time(created_ms: int | None) -> str:
-    if created_ms is None:
-        return NONE
-    return datetime.fromtimestamp(created_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return NONE if created_ms is None else _second(created_ms // 1000)
+
+
+@lru_cache(maxsize=256)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], colour: str | None) -> str:
@@ -107,17 +157,18 @@ def _line(cells: Sequence[str], widths: Sequence[int], colour: str | None) -> st
 
 
 def detection_lines(detection: "Detection") -> Iterator[str]:
-    """Say which layout was detected, how sure, and why."""
-    names = " and ".join(candidate.spec.name for candidate in detection.chosen)
-    yield f"Layout: {names} ({detection.confidence}, from {detection.sampled} rows)"
-    for candidate in detection.chosen:
-        yield from _candidate_lines(candidate)
-    chosen = {candidate.spec.name for candidate in detection.chosen}
-    for candidate in detection.candidates:
-        if candidate.spec.name not in chosen and candidate.rows:
+    """Say which layouts were detected, how sure, and why."""
+    for group in detection.groups:
+        names = " and ".join(candidate.spec.name for candidate in group)
+        rows = sum(candidate.rows for candidate in group)
+        of = f"{rows} of {detection.sampled}" if len(detection.groups) > 1 else str(detection.sampled)
+        yield f"Layout: {names} ({group[0].confidence}, from {of} rows)"
+        for candidate in group:
             yield from _candidate_lines(candidate)
-    for doubt in detection.doubts:
-        yield f"  In doubt: {doubt}; say which with --layout"
+    if detection.stubs:
+        yield f"  {detection.stubs} rows have only a part of the attributes: stubs, or rows that were emptied"
+    for others, count in detection.others:
+        yield f"  {count} rows are of no layout; they have {', '.join(others)}"
 
 
 def near_misses(detection: "Detection", limit: int = 3) -> Iterator[str]:
@@ -129,6 +180,8 @@ def near_misses(detection: "Detection", limit: int = 3) -> Iterator[str]:
 def _candidate_lines(candidate: "Candidate") -> Iterator[str]:
     yield f"  {candidate.spec.name}: score {candidate.score:.2f}, {candidate.rows} rows fit"
     for reason in candidate.reasons_for:
-        yield f"    for: {reason}"
+        yield f"    for: {shown(reason)}"
     for reason in candidate.reasons_against:
-        yield f"    against: {reason}"
+        yield f"    against: {shown(reason)}"
+    if candidate.question is not None:
+        yield f"    in doubt: {candidate.question}"

@@ -36,6 +36,8 @@ VERBS: Final[Mapping[str, Verb]] = {
     "explain": Verb(
         "lockside.cli.explain:explain", "Say what Lockside understands of your stream records; needs no AWS."
     ),
+    "layouts": Verb("lockside.cli.layouts:layouts", "List the layouts it knows, or explain one."),
+    "detect": Verb("lockside.cli.detect:detect", "Find out a table's layout, and print the source to paste."),
     "init": Verb("lockside.cli.init:init", "Create the audit and state tables and the keys file."),
     "check": Verb("lockside.cli.check:check", "Find out whether the worker could run, and what to mend."),
     "run": Verb("lockside.cli.run:run", "Watch the tables and write the audit trail."),
@@ -52,6 +54,8 @@ Try it without AWS, on this machine:
   lockside demo
 See what it makes of your own table's stream:
   aws dynamodbstreams get-records --shard-iterator ... | lockside explain -
+Find out the layout of a table, and what to write into the settings:
+  lockside detect --table my-locks
 Set it up (config/lockside.toml shows every setting):
   lockside init --config lockside.toml --dry-run
   lockside check --config lockside.toml

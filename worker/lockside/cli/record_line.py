@@ -22,6 +22,8 @@ COLOURS: Final = {
     "gap": "red",
     "undecodable": "red",
     "revived": "yellow",
+    "rotated": "cyan",
+    "stale": "yellow",
     "transferred": "yellow",
     "changed": "yellow",
 }

@@ -23,4 +23,8 @@ def level(word: str) -> str:
 
 def shown(text: str) -> str:
     """Spell text that an application wrote so that it cannot move a terminal's cursor, colour it or break the line."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return (
+        text
+        if text.isprintable()
+        else "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    )

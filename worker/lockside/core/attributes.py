@@ -8,7 +8,7 @@ Source: API reference, AttributeValue; equality with boto3's TypeDeserializer is
 import base64
 import binascii
 import decimal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -72,6 +72,25 @@ def decode(value: object, depth: int = 0) -> Any:
             return frozenset(read(v) for v in _members(inner))
         case _:
             raise WireFaultError("attribute_type")
+
+
+NAMES_SHOWN_MAX: Final = 24
+NAME_CHARS_MAX: Final = 64
+
+
+def shown_names(names: Iterable[object]) -> list[str]:
+    """Spell attribute names for a log or a terminal, sorted: not too many, none too long, all of them printable.
+
+    Names may come from an application's own data.
+    """
+    spelled = sorted(_shown_name(name) for name in names if isinstance(name, str))
+    left = len(spelled) - NAMES_SHOWN_MAX
+    return [*spelled[:NAMES_SHOWN_MAX], *([f"… {left} more"] if left > 0 else [])]
+
+
+def _shown_name(name: str) -> str:
+    plain = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
+    return plain if len(plain) <= NAME_CHARS_MAX else f"{plain[:NAME_CHARS_MAX]}…"
 
 
 def decode_image(image: Image) -> dict[str, Any]:

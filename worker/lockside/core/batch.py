@@ -10,16 +10,21 @@ from itertools import pairwise
 from typing import Any, Final, Literal
 
 from lockside.core import decode, defect, interpret, records
+from lockside.core.attributes import Image
 from lockside.core.change import Change, ShardRef
 from lockside.core.deadlines import Deadlines, Declared, Timer, TimerKey
 from lockside.core.entity import EntityKey, Keys
 from lockside.core.event import Event, Hold, Interpretation
 from lockside.core.heartbeat import RENEWED, Heartbeats, heartbeats_of
+from lockside.core.lately import Lately, Notice
 from lockside.core.now import Now
 from lockside.core.ports import Undecodable
 from lockside.core.recipe import Source
 from lockside.core.records import ChangeRecord
 from lockside.errors import FaultyPageError, WireFaultError
+
+UNCLAIMED_NAMES_MAX: Final = 8
+"""Kinds of unclaimed rows, told apart by their attributes' names, that a batch tells of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +61,20 @@ class Batch:
     """What one batch came to, in stream order.
 
     Nothing is passed over in silence: the numbers of `events`, `uneventful` (changes of a source that give no event, by
-    reason), `unclaimed` and `faults` add up to `consumed`.
+    reason), `unclaimed` and `faults` add up to `consumed`. `unclaimed_names` are the attributes of some rows that no
+    source claims.
     """
 
     records: list[ChangeRecord] = field(default_factory=list)
     live: dict[TimerKey, LiveChange] = field(default_factory=dict)
     lapses: list[ProvenLapse] = field(default_factory=list)
     revivals: list[Revival] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     events: dict[str, int] = field(default_factory=dict)
     uneventful: dict[str, int] = field(default_factory=dict)
     faults: list[Undecodable] = field(default_factory=list)
     unclaimed: int = 0
+    unclaimed_names: set[frozenset[str]] = field(default_factory=set)
     consumed: int = 0
     last_position: int | None = None
     oldest_ms: int | None = None
@@ -84,6 +92,7 @@ class Batch:
             live={entity: change for entity, change in self.live.items() if change.position < position},
             lapses=[lapse for lapse in self.lapses if lapse.position < position],
             revivals=[revival for revival in self.revivals if revival.position < position],
+            notices=[notice for notice in self.notices if notice.position < position],
             faults=[fault for fault in self.faults if fault.position < position],
             last_position=None,
         )
@@ -98,6 +107,7 @@ class Memory:
 
     began_ms: int = 0
     deadlines: Deadlines = field(default_factory=Deadlines)
+    lately: Lately = field(default_factory=Lately)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +181,7 @@ class _Intake:
         self._note_age(change.created_ms)
         if source is None:
             self.batch.unclaimed += 1
+            self._note_names(change.new if change.new is not None else change.old)
             return
         self._count(told)
         if record is not None:
@@ -197,6 +208,11 @@ class _Intake:
         if salvaged.created_ms is not None:
             self._note_age(salvaged.created_ms)
 
+    def _note_names(self, image: Image | None) -> None:
+        """Note how a row that no source claims is built, for a few different ones: names only, never a value."""
+        if image is not None and len(self.batch.unclaimed_names) < UNCLAIMED_NAMES_MAX:
+            self.batch.unclaimed_names.add(frozenset(image))
+
     def _note_age(self, created_ms: int) -> None:
         batch = self.batch
         batch.oldest_ms = created_ms if batch.oldest_ms is None else min(batch.oldest_ms, created_ms)
@@ -214,6 +230,8 @@ class _Intake:
             self.batch.events[told.event.type] = self.batch.events.get(told.event.type, 0) + 1
 
     def _remember(self, change: Change, source: Source, told: Interpretation) -> None:
+        if told.event is not None and told.event.kind == "session":
+            self.batch.notices += self.memory.lately.observe(told.event, change, source.recipe)
         deadlines = self.memory.deadlines
         known = deadlines.holds(source.id, change.key)
         if deadlines.doubts(source.id, change.key):

@@ -334,4 +334,6 @@ def timer_for(source_id: str, hold: Hold, recipe: Recipe, now: Now) -> Timer:
     if hold.deadline_ms is not None:
         honoured_ms = hold.deadline_ms + hold.grace_ms
         return Timer(source_id, hold, *instants.stored_due(honoured_ms, hold.created_ms, recipe, now))
+    if hold.stale_ms is not None:
+        return Timer(source_id, hold, *instants.stale_due(hold.stale_ms, hold.created_ms, recipe, now))
     return Timer(source_id, hold, *instants.leased_due(hold.lease_ms or 0, hold.created_ms, recipe, now))

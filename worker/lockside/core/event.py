@@ -29,8 +29,10 @@ EventType = Literal[
 ObserverType = Literal[
     "lock.expired",
     "lock.revived",
+    "lock.stale",
     "session.expired",
     "session.revived",
+    "session.rotated",
     "stream.gap",
     "stream.redriven",
     "worker.started",
@@ -68,6 +70,7 @@ class Hold:
     """One held lock or live session, as the row of its last change has it.
 
     `armed` is false for a row without a deadline, or born expired. `created_ms` is that of the last change.
+    `stale_ms` is for a lock that never lapses: the age, counted from its last change, at which it is told as stale.
     """
 
     kind: Kind
@@ -79,6 +82,7 @@ class Hold:
     grace_ms: int
     created_ms: int
     armed: bool
+    stale_ms: int | None = None
 
     @property
     def identity(self) -> str:

@@ -43,6 +43,8 @@ _LEASE: Final = 8
 _STORED: Final = 16
 _GRACE: Final = 32
 _LONG: Final = 64
+_STALE: Final = 128
+"""What stands in the place of the lease is the age at which the lock is stale."""
 
 _ONE_PART: Final = b"1"
 _ONE_TEXT: Final = _ONE_PART + b"S"
@@ -67,10 +69,12 @@ def pack(slot: int, hold: Hold, now: Now) -> bytes:
     facts = _SESSION if hold.kind == "session" else 0
     facts |= _NO_ACTOR if hold.actor is None else 0
     facts |= _NO_VERSION if hold.version is None else 0
-    facts |= 0 if hold.lease_ms is None else _LEASE
+    length_ms = hold.lease_ms if hold.stale_ms is None else hold.stale_ms
+    facts |= 0 if length_ms is None else _LEASE
+    facts |= 0 if hold.stale_ms is None else _STALE
     facts |= 0 if hold.deadline_ms is None else _STORED
     facts |= _GRACE if hold.grace_ms else 0
-    times = _times(slot, facts, len(actor), (hold.created_ms, hold.lease_ms or 0), now)
+    times = _times(slot, facts, len(actor), (hold.created_ms, length_ms or 0), now)
     deadline = b"" if hold.deadline_ms is None else _INSTANT.pack(hold.deadline_ms)
     grace = _INSTANT.pack(hold.grace_ms) if hold.grace_ms else b""
     return b"".join((times, deadline, grace, actor, version))
@@ -129,11 +133,12 @@ def unpack(key: EntityKey, packed: bytes) -> tuple[Hold, Now]:
         key=key,
         actor=None if facts & _NO_ACTOR else packed[texts:names].decode(),
         version=None if facts & _NO_VERSION else packed[names:].decode(),
-        lease_ms=numbers.lease_ms if facts & _LEASE else None,
+        lease_ms=numbers.lease_ms if facts & (_LEASE | _STALE) == _LEASE else None,
         deadline_ms=numbers.deadline_ms if facts & _STORED else None,
         grace_ms=numbers.grace_ms,
         created_ms=numbers.created_ms,
         armed=True,
+        stale_ms=numbers.lease_ms if facts & _STALE else None,
     )
     return hold, numbers.received
 
@@ -144,6 +149,8 @@ def due(packed: bytes, recipe: Recipe) -> Due:
     if numbers.facts & _STORED:
         honoured_ms = numbers.deadline_ms + numbers.grace_ms
         return instants.stored_due(honoured_ms, numbers.created_ms, recipe, numbers.received)
+    if numbers.facts & _STALE:
+        return instants.stale_due(numbers.lease_ms, numbers.created_ms, recipe, numbers.received)
     return instants.leased_due(numbers.lease_ms, numbers.created_ms, recipe, numbers.received)
 
 

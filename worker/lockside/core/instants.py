@@ -49,6 +49,13 @@ def stored_due(honoured_until_ms: int, created_ms: int, recipe: Recipe, received
     return due_ms, due_ms, max(created_ms, passed_ms)
 
 
+def stale_due(stale_ms: int, created_ms: int, recipe: Recipe, received: Now) -> Due:
+    """Work out when a lock without a lease is stale: by its age, counted from its last change at the latest."""
+    legal_ms = created_ms + recipe.precision_ms + stale_ms
+    due_ms = received.mono_ms + legal_ms - received.wall_ms
+    return due_ms, due_ms, legal_ms
+
+
 def leased_due(lease_ms: int, created_ms: int, recipe: Recipe, received: Now) -> Due:
     """Work out when a lease is due: from receipt, or from the creation time where that tells earlier.
 

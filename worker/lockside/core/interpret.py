@@ -3,6 +3,7 @@
 A pure function of the change, the layout and the recipe (law 2). It remembers nothing.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 from lockside.core import instants, locks, sessions
@@ -25,7 +26,9 @@ def interpret(change: Change, layout: Layout, recipe: Recipe) -> Interpretation:
     new = None if change.operation == "REMOVE" else _read(change, change.new, layout)
     event, reason = _classify(change, old, new, layout, recipe)
     before = _hold(change, old, layout, recipe, None)
-    after = _hold(change, new, layout, recipe, old)
+    # A client that lets go by moving its deadline leaves a row that does not say so by itself.
+    let_go = event is not None and event.type == "lock.released"
+    after = None if let_go else _hold(change, new, layout, recipe, old)
     return Interpretation(
         event=event,
         reason=reason,
@@ -41,8 +44,15 @@ def interpret_for(change: Change, sources: tuple[Source, ...]) -> tuple[Source |
         for image in (change.new, change.old):
             layout = source.layout_for(change.key, image) if image is not None else None
             if layout is not None:
-                return source, interpret(change, layout, source.recipe)
+                return source, _aging(interpret(change, layout, source.recipe), layout, source)
     return None, UNCLAIMED
+
+
+def _aging(told: Interpretation, layout: Layout, source: Source) -> Interpretation:
+    """Arm what is held without any lease for the age at which its source wants to hear of it."""
+    if told.after is None or source.stale_ms is None or layout.traits.clock != "none":
+        return told
+    return replace(told, after=replace(told.after, stale_ms=source.stale_ms, armed=True))
 
 
 def _read(change: Change, image: Image | None, layout: Layout) -> Row | None:
@@ -81,7 +91,7 @@ def _hold(change: Change, row: Row | None, layout: Layout, recipe: Recipe, old: 
     match row:
         case LockRow():
             actor, version, lease_ms = row.owner, row.version, row.lease_ms
-            if lease_ms is None and layout.traits.clock == "relative":
+            if lease_ms is None and row.deadline_ms is None and layout.traits.clock == "relative":
                 lease_ms = recipe.lease_ms
         case SessionRow():
             actor, version, lease_ms = row.principal, None, None
@@ -108,6 +118,8 @@ def _lapse_via(
     """Whether this change stands in for the verification read (law 5)."""
     if event is None or before is None:
         return None
-    if event.type == "lock.taken_over" and layout.traits.clock == "relative":
+    if layout.traits.clock == "none":
+        return None
+    if event.type == "lock.taken_over" and layout.traits.clock == "relative" and before.deadline_ms is None:
         return "takeover"
     return "ttl" if change.by_ttl else None

@@ -34,7 +34,7 @@ def _same(hold: Hold, row: Row, layout: Layout, recipe: Recipe) -> bool:
     match row:
         case LockRow():
             lease_ms = row.lease_ms
-            if lease_ms is None and layout.traits.clock == "relative":
+            if lease_ms is None and row.deadline_ms is None and layout.traits.clock == "relative":
                 lease_ms = recipe.lease_ms
             owner = None if row.owner is None else bounded(row.owner)
             facts = (owner, row.version, lease_ms, row.deadline_ms)

@@ -1,7 +1,8 @@
 """What a change of a lock row means: one table, first match wins.
 
-Source: reference/locks.md section 4, whose row numbers stand in `rule`. A rule sees the old row, the new row, the
-creation time and the TTL flag, nothing else; what needs memory is an observer's to tell.
+Source: reference/locks.md section 4, whose row numbers stand in `rule`; "until" is said of clients that let go by
+moving their deadline. A rule sees the old row, the new row, the creation time and the TTL flag, nothing else; what
+needs memory is an observer's to tell.
 """
 
 from dataclasses import dataclass
@@ -46,6 +47,11 @@ class LockChange:
         return self.new is not None and not self.new.released
 
     @property
+    def stays_held(self) -> bool:
+        """Held before and after."""
+        return self.was_held and self.is_held
+
+    @property
     def owner_changed(self) -> bool:
         """Another owner's name."""
         return self.old is not None and self.new is not None and self.old.owner != self.new.owner
@@ -56,6 +62,11 @@ class LockChange:
         return self.old is not None and self.new is not None and self.old.version != self.new.version
 
     @property
+    def hands_off(self) -> bool:
+        """The row names, from now on, who still works beside who will."""
+        return self.new is not None and self.new.handoff is not None and (self.old is None or self.old.handoff is None)
+
+    @property
     def signed_anew(self) -> bool:
         """The row itself tells a new acquisition: another fence or acquisition time."""
         return (
@@ -64,6 +75,32 @@ class LockChange:
             and self.new is not None
             and (self.old.fence, self.old.acquired_at) != (self.new.fence, self.new.acquired_at)
         )
+
+    @property
+    def held_anew(self) -> bool:
+        """Another version, deadline, fence or acquisition time of a row that stays held."""
+        if not self.stays_held:
+            return False
+        return self.version_changed or self.signed_anew or self.deadline_moved
+
+    @property
+    def lets_go_by_deadline(self) -> bool:
+        """A client that lets go by moving its deadline, on a row that was there and still is."""
+        return self.traits.releases == "set_deadline" and self.old is not None and self.new is not None
+
+    @property
+    def deadline_moved(self) -> bool:
+        """Another deadline; one that cannot be read was not moved, or a lock might be called free on a guess."""
+        if self.old is None or self.new is None or None in {self.old.deadline_ms, self.new.deadline_ms}:
+            return False
+        return self.old.deadline_ms != self.new.deadline_ms
+
+    @property
+    def past_deadline(self) -> bool:
+        """Whether the record itself is dated at the old deadline or later, whatever the clocks may differ by."""
+        if self.old is None or self.old.deadline_ms is None:
+            return False
+        return self.change.created_ms >= self.old.deadline_ms + self.traits.grace_ms
 
     def written(self) -> instants.Side | None:
         """On which side of the old deadline this write fell; None without a stored deadline."""
@@ -88,6 +125,13 @@ TABLE: Final[tuple[Rule[LockChange], ...]] = (
     Rule("2", lambda c: c.vanished and c.change.by_ttl and c.was_held, "lock.purged", "ttl_removed_held_row"),
     Rule("2 free", lambda c: c.vanished and c.change.by_ttl, "lock.purged", "ttl_removed_free_row"),
     Rule("3", lambda c: c.vanished and not c.was_held, "lock.deleted", "free_row_removed"),
+    Rule("3 retired", lambda c: c.vanished and c.traits.retires, "lock.deleted", "row_retired"),
+    Rule(
+        "3 past",
+        lambda c: c.vanished and c.traits.releases == "set_deadline" and c.written() == "after",
+        "lock.deleted",
+        "row_removed_after_its_deadline",
+    ),
     Rule(
         "4",
         lambda c: c.vanished and c.traits.releases in {"delete", "both"},
@@ -101,6 +145,41 @@ TABLE: Final[tuple[Rule[LockChange], ...]] = (
         "lock.deleted",
         "held_row_removed",
         flags=("forced",),
+    ),
+    Rule(
+        "until taken early",
+        lambda c: c.lets_go_by_deadline and c.signed_anew and c.written() == "before",
+        "lock.taken_over",
+        "taken_before_its_deadline",
+    ),
+    Rule(
+        "until taken",
+        lambda c: c.lets_go_by_deadline and c.signed_anew,
+        "lock.acquired",
+        "taken_after_release_or_lapse",
+        certainty="inferred",
+    ),
+    Rule(
+        "until released",
+        lambda c: c.lets_go_by_deadline and c.deadline_moved,
+        "lock.released",
+        "deadline_moved_by_a_holder_maybe_an_earlier_one",
+        certainty="inferred",
+    ),
+    Rule(
+        "6 pruned",
+        lambda c: c.was_held and not c.is_held and c.traits.prunes and c.written() == "after",
+        "lock.released",
+        "marked_free_late_or_by_a_contender",
+        flags=("pruned",),
+        certainty="inferred",
+    ),
+    Rule(
+        "6 maybe pruned",
+        lambda c: c.was_held and not c.is_held and c.traits.prunes and c.written() == "uncertain",
+        "lock.released",
+        "marked_free_maybe_by_a_contender",
+        certainty="inferred",
     ),
     Rule("6 forced", _forced, "lock.released", "marked_free_by_another", flags=("forced",)),
     Rule("6", lambda c: c.was_held and not c.is_held, "lock.released", "marked_free"),
@@ -129,12 +208,38 @@ TABLE: Final[tuple[Rule[LockChange], ...]] = (
     ),
     Rule("8", lambda c: not c.is_held, "lock.changed", "free_row_changed"),
     Rule(
+        "9 by hand",
+        lambda c: c.traits.writes_once and c.stays_held and c.old != c.new,
+        "lock.changed",
+        "changed_by_hand",
+    ),
+    Rule(
+        "9 handoff",
+        lambda c: c.owner_changed and c.traits.owner_change == "transferred" and c.hands_off,
+        "lock.transferred",
+        "handoff_begun",
+        flags=("handoff",),
+    ),
+    Rule(
         "9 transferred",
         lambda c: c.owner_changed and c.traits.owner_change == "transferred",
         "lock.transferred",
         "owner_changed_by_balancing",
     ),
     Rule("9", lambda c: c.owner_changed, "lock.taken_over", "owner_changed_while_held"),
+    Rule(
+        "9 version",
+        lambda c: not c.traits.renews and c.held_anew,
+        "lock.taken_over",
+        "new_version_of_a_client_that_never_renews",
+    ),
+    Rule(
+        "9 nameless",
+        lambda c: not c.traits.names_owner and c.version_changed and c.past_deadline,
+        "lock.taken_over",
+        "new_version_at_or_after_its_deadline",
+        certainty="inferred",
+    ),
     Rule(
         "10 signed",
         lambda c: c.signed_anew,
@@ -160,17 +265,21 @@ TABLE: Final[tuple[Rule[LockChange], ...]] = (
 )
 
 
+CHANGES_HANDS: Final = frozenset({"lock.acquired", "lock.released", "lock.taken_over", "lock.transferred"})
+"""Always recorded, also where the rows name no owner and so look alike."""
+
+
 def classify(c: LockChange) -> tuple[Event | None, Rule[LockChange]]:
     """Find what a lock's change means, and by which rule."""
     rule = first_match(TABLE, c)
     if rule.event is None:
         return None, rule
-    flags = sorted({*rule.flags, *_timing(c, rule.event), *_faults(c)})
+    flags = sorted({*rule.flags, *_timing(c, rule.event), *_marks(c, rule.event), *_faults(c)})
     event = Event(
         type=rule.event,
         kind="lock",
         key=c.change.key,
-        recorded=projection(c.old) != projection(c.new),
+        recorded=rule.event in CHANGES_HANDS or projection(c.old) != projection(c.new),
         actor=_actor(c, rule.event),
         previous_actor=c.old.owner if c.old is not None and c.owner_changed else None,
         flags=tuple(flags),
@@ -184,10 +293,24 @@ def classify(c: LockChange) -> tuple[Event | None, Rule[LockChange]]:
 
 
 def projection(row: LockRow | None) -> dict[str, str | bool | None] | None:
-    """Keep what an auditor asks of a lock: its release state, owner and fence; never its lease or moving deadline."""
+    """Keep what an auditor asks of a lock: its release state, owner and fence; never its lease or moving deadline.
+
+    Where a holder lets go by moving its deadline, and so never moves it otherwise, the deadline is the release state.
+    """
     if row is None:
         return None
-    return {"released": row.released, "owner": row.owner, "fence": row.fence, "acquired_at": row.acquired_at}
+    kept: dict[str, str | bool | None] = {
+        "released": row.released,
+        "owner": row.owner,
+        "fence": row.fence,
+        "acquired_at": row.acquired_at,
+    }
+    # Only where there is something, so that the rows of all other layouts keep the hashes they always had.
+    if row.blocked:
+        kept["blocked"] = True
+    if row.until_ms is not None:
+        kept["until"] = str(row.until_ms)
+    return kept
 
 
 def _actor(c: LockChange, event: EventType) -> str | None:
@@ -198,6 +321,31 @@ def _actor(c: LockChange, event: EventType) -> str | None:
 def _faults(c: LockChange) -> tuple[str, ...]:
     row = c.new if c.new is not None else c.old
     return row.faults if row is not None else ()
+
+
+def _marks(c: LockChange, event: EventType) -> tuple[str, ...]:
+    """Flags for what stands in the rows beside who holds."""
+    marks: list[str] = []
+    if c.new is not None and c.new.blocked:
+        marks.append("blocked")
+    if c.old is None or c.new is None:
+        return tuple(marks)
+    if event == "lock.renewed" and c.old.handoff is not None and c.new.handoff is None:
+        marks.append("handoff_ended")
+    if event == "lock.renewed" and c.old.progress != c.new.progress:
+        marks.append("progress")
+    if event == "lock.released" and c.lets_go_by_deadline:
+        marks += _moved(c)
+    return tuple(marks)
+
+
+def _moved(c: LockChange) -> list[str]:
+    """Tell of a deadline that was moved to let go: to later than it was, or to later than now."""
+    if c.old is None or c.new is None or c.new.deadline_ms is None:
+        return []
+    later = c.old.deadline_ms is not None and c.new.deadline_ms > c.old.deadline_ms
+    ahead = instants.written(c.change.created_ms, c.new.deadline_ms, c.recipe) == "before"
+    return [*(["late"] if later else []), *(["effective_later"] if ahead else [])]
 
 
 def _timing(c: LockChange, event: EventType) -> tuple[str, ...]:
@@ -213,7 +361,7 @@ def _timing(c: LockChange, event: EventType) -> tuple[str, ...]:
             pass
     if side == "uncertain" and event in {"lock.released", "lock.renewed", "lock.taken_over"}:
         flags.append("timing_uncertain")
-    if c.new is not None and c.new.deadline_ms is not None and c.is_held:
+    if c.new is not None and c.new.deadline_ms is not None and c.is_held and event != "lock.released":
         old = c.old.deadline_ms if c.old is not None and c.was_held else None
         if instants.born_expired(c.change.created_ms, c.new.deadline_ms, old):
             flags.append("born_expired")

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from lockside.core.change import ShardRef, padded
 from lockside.core.deadlines import Declared
-from lockside.core.entity import Keys
+from lockside.core.entity import EntityKey, Keys, Kind
 from lockside.core.event import Hold, ObserverType
 from lockside.core.gap import Gap
+from lockside.core.lately import Notice, Reused, Rotated
 from lockside.core.log import LogHead
 from lockside.core.ports import ObserverRecord, Undecodable
 from lockside.core.recipe import Source
@@ -45,11 +46,51 @@ def lapse_record(seen: Sighting, lapse: Declared, via: str, declared_ms: int) ->
     return _of_hold(type_, seen, lapse.hold, lapse.legal_ms, facts)
 
 
+def stale_record(seen: Sighting, stale: Declared, declared_ms: int) -> ObserverRecord:
+    """Tell that a lock without any lease is held for longer than its source's policy. Nobody may take it for that.
+
+    One for each acquisition: neither the policy nor any time is part of its identity.
+    """
+    hold = stale.hold
+    facts = {
+        "via": "read",
+        "certainty": "certain",
+        "stale_after_ms": None if hold.stale_ms is None else str(hold.stale_ms),
+        "held_since": rfc3339(hold.created_ms),
+        "declared_at": rfc3339(declared_ms),
+    }
+    return _of_hold("lock.stale", seen, hold, stale.legal_ms, facts)
+
+
 def revival_record(seen: Sighting, lapse: Declared, written_ms: int) -> ObserverRecord:
     """Tell of a write by the same owner after its lapse: renewed late, or taken again under the same name."""
     type_: ObserverType = "lock.revived" if lapse.hold.kind == "lock" else "session.revived"
     facts = {"certainty": "inferred", "lapsed_at": rfc3339(lapse.legal_ms)}
     return _of_hold(type_, seen, lapse.hold, max(written_ms, lapse.legal_ms), facts)
+
+
+def notice_record(seen: Sighting, notice: Notice) -> ObserverRecord:
+    """Tell of an id that took another's place, or is in use again. One for each two changes that tell it."""
+    naming = Naming.of(seen.source, seen.keys)
+    type_, facts = _noticed(notice, naming)
+    facts |= {
+        "ended": _end(notice.old.position, notice.old.created_ms),
+        "started": _end(notice.new.position, notice.new.created_ms),
+    }
+    identity = f"{padded(notice.old.position)}|{padded(notice.new.position)}"
+    about = _About("session", notice.new.key, notice.user, notice.new.created_ms, identity)
+    return _of_entity(type_, seen, about, facts)
+
+
+def _noticed(notice: Notice, naming: Naming) -> tuple[ObserverType, dict[str, Any]]:
+    match notice:
+        case Rotated():
+            previous = naming.entity("session", notice.old.key)
+            return "session.rotated", {"certainty": "inferred", "previous_entity": previous}
+        case Reused():
+            return "session.revived", {"certainty": "certain", "via": "reused_id"}
+        case _:
+            assert_never(notice)
 
 
 def redriven_record(
@@ -143,31 +184,50 @@ def _known(lapse: Declared, declared_ms: int) -> dict[str, Any]:
 
 def _of_hold(type_: ObserverType, seen: Sighting, hold: Hold, time_ms: int, facts: Mapping[str, Any]) -> ObserverRecord:
     naming = Naming.of(seen.source, seen.keys)
-    entity, entity_id = naming.entity(hold.kind, hold.key), naming.entity_id(hold.key)
-    actor = naming.actor(hold.actor)
+    known = {
+        "lease_ms": None if hold.lease_ms is None else str(hold.lease_ms),
+        "deadline": None if hold.deadline_ms is None else rfc3339(hold.deadline_ms),
+        "version": naming.version(hold.version),
+    }
+    # The hold's identity may be its version, which is a secret: its pseudonym stands for it.
+    about = _About(hold.kind, hold.key, hold.actor, time_ms, naming.version(hold.identity) or "")
+    return _of_entity(type_, seen, about, {**known, **facts})
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What an observer record is about, in clear, and what makes it one and the same."""
+
+    kind: Kind
+    key: EntityKey
+    actor: str | None
+    time_ms: int
+    identity: str
+
+
+def _of_entity(type_: ObserverType, seen: Sighting, about: _About, facts: Mapping[str, Any]) -> ObserverRecord:
+    naming = Naming.of(seen.source, seen.keys)
+    entity, entity_id = naming.entity(about.kind, about.key), naming.entity_id(about.key)
+    actor = naming.actor(about.actor)
     data = {
         "source": seen.source.id,
         "shard": seen.shard.shard_id,
         "entity": entity,
         "actor": actor,
         "flags": [],
-        "lease_ms": None if hold.lease_ms is None else str(hold.lease_ms),
-        "deadline": None if hold.deadline_ms is None else rfc3339(hold.deadline_ms),
-        "version": naming.version(hold.version),
         "after": None if seen.after is None else str(seen.after),
         "recipe": seen.source.recipe.mark,
         **facts,
     }
-    event = _cloud_event(type_, entity_id, f"{hold.kind}/{entity['name']}", seen.shard.stream_arn, time_ms)
+    event = _cloud_event(type_, entity_id, f"{about.kind}/{entity['name']}", seen.shard.stream_arn, about.time_ms)
     return ObserverRecord(
         type=type_,
         pk=f"E#{entity_id}",
-        # The hold's identity may be its version, which is a secret: its pseudonym stands for it.
-        identity=f"{type_}|{entity_id}|{naming.version(hold.identity)}",
+        identity=f"{type_}|{entity_id}|{about.identity}",
         log=shard_observer_log(seen.shard),
         event={**event, "data": {name: value for name, value in data.items() if value is not None}},
         actor=actor or None,
-        time_ms=time_ms,
+        time_ms=about.time_ms,
         after=None if seen.after is None else padded(seen.after),
     )
 

@@ -14,6 +14,7 @@ from lockside.core.entity import EntityKey
 from lockside.core.event import Hold
 from lockside.core.gap import Gap
 from lockside.core.lapse import Verdict
+from lockside.core.lately import Notice
 from lockside.core.log import LogHead, Placed
 from lockside.core.now import Now
 from lockside.core.recipe import Source
@@ -201,6 +202,10 @@ class Lapses(Protocol):
 
     def revive(self, shard: ShardRef, lapse: Declared, source_id: str, after: int) -> None:
         """Record that the same owner wrote again after its lapse was declared."""
+        ...
+
+    def notice(self, shard: ShardRef, noticed: Notice) -> None:
+        """Record what two changes of sessions tell together."""
         ...
 
 

@@ -19,7 +19,7 @@ INTERPRET_REVISION: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The settings that decide record bytes for one source."""
+    """The settings that decide record bytes for one source. `rows` is its filter as RFC 8785 JSON, None for none."""
 
     source_id: str
     kind: Kind
@@ -33,6 +33,7 @@ class Recipe:
     refresh_bucket_ms: int
     lease_ms: int | None = None
     revision: int = INTERPRET_REVISION
+    rows: str | None = None
 
     @property
     def mark(self) -> str:
@@ -54,6 +55,8 @@ class Recipe:
             "refresh_bucket_ms": self.refresh_bucket_ms,
             "lease_ms": self.lease_ms,
             "revision": self.revision,
+            # Only where there is one: a source without a filter keeps the recipe it had before there were filters.
+            **({} if self.rows is None else {"rows": self.rows}),
         }
 
 
@@ -64,7 +67,11 @@ def _mark(recipe: Recipe) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One watched table and what it holds: rows of one kind, in one or more layouts of one family."""
+    """One watched table and what it holds: rows of one kind, in one or more layouts of one family.
+
+    `stale_ms` is the age at which a held lock without any lease is told as stale, None for never. It is no part of the
+    recipe: no change record depends on it.
+    """
 
     id: str
     table: str
@@ -72,6 +79,7 @@ class Source:
     layouts: tuple[Layout, ...]
     key_schema: KeySchema
     recipe: Recipe
+    stale_ms: int | None = None
 
     def layout_for(self, key: EntityKey, image: Any) -> Layout | None:
         """Find the layout that claims an image."""

@@ -16,6 +16,8 @@ class LockRow:
 
     `version` changes with every heartbeat, `fence` with every acquisition (where the client has one).
     `lease_ms` belongs to relative layouts, `deadline_ms` (epoch) to absolute ones. `faults` become flags.
+    `handoff` is who still works while `owner` is the next one already, `progress` what a renewal reports beside itself.
+    `blocked`: nobody may take the lock, free or not. `until_ms` is the deadline where a holder lets go by moving it.
     """
 
     owner: str | None
@@ -26,6 +28,10 @@ class LockRow:
     fence: str | None = None
     acquired_at: str | None = None
     faults: tuple[str, ...] = ()
+    handoff: str | None = None
+    progress: str | None = None
+    blocked: bool = False
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,8 @@ class SessionRow:
     """One session's row.
 
     `payload` is a digest of what is neither volatile nor a key; None means a stub, or a row emptied of its payload.
-    `deadline_ms` is in epoch milliseconds, None where the row has none.
+    `deadline_ms` is in epoch milliseconds, None where the row has none. `nobody`: the payload was read, and no user
+    stands where the layout looks for one. `privileges` is a digest of what the layout names as rights, if it names any.
     """
 
     principal: str | None
@@ -41,6 +48,8 @@ class SessionRow:
     deadline_ms: int | None
     payload: str | None
     faults: tuple[str, ...] = ()
+    nobody: bool = False
+    privileges: str | None = None
 
 
 Row = LockRow | SessionRow
@@ -50,20 +59,29 @@ Row = LockRow | SessionRow
 class Traits:
     """What a layout's client can do, as far as classification depends on it.
 
-    `releases`: how a holder lets go ("delete", "mark", "both", "set_deadline").
+    `releases`: how a holder lets go ("delete", "mark", "both", "set_deadline", or "never").
     `acquire_signature`: the row tells a new acquisition from a renewal (a fence, or an acquisition time).
     `owner_change`: what a change of owner while held means ("taken_over", or "transferred" for balancing clients).
     `ttl_is_deadline`: DynamoDB's TTL attribute is the deadline itself, so a TTL removal proves the deadline passed.
-    `grace_ms`: time past the stored deadline that the client still honours it.
+    `grace_ms`: time past the stored deadline that the client still honours it; below zero where others may enter early.
+    `names_owner`: rows say who holds. `renews`: a holder may write a new version. `prunes`: contenders mark a lapsed
+    lock free. `writes_once`: no client changes a row. `retires`: clients delete rows that nobody needs again.
+    `lifetime_max_ms`: a deadline farther ahead is stored in a wrong unit, or by mistake.
     """
 
     kind: Kind
     clock: LeaseClock
-    releases: Literal["delete", "mark", "both", "set_deadline"] = "delete"
+    releases: Literal["delete", "mark", "both", "set_deadline", "never"] = "delete"
     acquire_signature: bool = False
     owner_change: Literal["taken_over", "transferred"] = "taken_over"
     ttl_is_deadline: bool = False
     grace_ms: int = 0
+    lifetime_max_ms: int | None = None
+    names_owner: bool = True
+    renews: bool = True
+    prunes: bool = False
+    writes_once: bool = False
+    retires: bool = False
 
 
 Beat = tuple[str, str, int | None]

@@ -51,12 +51,29 @@ class SessionChange:
     @property
     def was_unclear(self) -> bool:
         """Whether somebody was logged in could not be read."""
-        return self.old is not None and self.old.authenticated == "unknown"
+        return self.old is not None and self.old.authenticated == "unknown" and not self.old.nobody
 
     @property
     def is_unclear(self) -> bool:
         """Whether somebody is logged in cannot be read."""
-        return self.new is not None and self.new.authenticated == "unknown"
+        return self.new is not None and self.new.authenticated == "unknown" and not self.new.nobody
+
+    @property
+    def was_elsewhere(self) -> bool:
+        """Nobody stood where the layout looks, and the application may have kept a user elsewhere."""
+        return self.old is not None and self.old.authenticated == "unknown" and self.old.nobody
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Nobody stands where the layout looks, and the application may keep a user elsewhere."""
+        return self.new is not None and self.new.authenticated == "unknown" and self.new.nobody
+
+    @property
+    def privileges_changed(self) -> bool:
+        """Other rights, where both sides could be read for them."""
+        if self.old is None or self.new is None or self.old.privileges is None or self.new.privileges is None:
+            return False
+        return self.old.privileges != self.new.privileges
 
     @property
     def deadline_moved(self) -> bool:
@@ -126,6 +143,14 @@ TABLE: Final[tuple[Rule[SessionChange], ...]] = (
         certainty="inferred",
     ),
     Rule(
+        "log in elsewhere",
+        lambda c: c.was is None and c.user is not None and c.was_elsewhere,
+        "session.authenticated",
+        "user_appeared",
+        flags=("id_not_rotated",),
+        certainty="inferred",
+    ),
+    Rule(
         "log in",
         lambda c: c.was is None and c.user is not None,
         "session.authenticated",
@@ -139,6 +164,13 @@ TABLE: Final[tuple[Rule[SessionChange], ...]] = (
         "user_unreadable_now",
         certainty="unknown",
     ),
+    Rule(
+        "log out elsewhere",
+        lambda c: c.was is not None and c.user is None and c.is_elsewhere,
+        "session.deauthenticated",
+        "user_disappeared",
+        certainty="inferred",
+    ),
     Rule("log out", lambda c: c.was is not None and c.user is None, "session.deauthenticated", "user_disappeared"),
     Rule(
         "switch",
@@ -146,6 +178,13 @@ TABLE: Final[tuple[Rule[SessionChange], ...]] = (
         "session.changed",
         "user_switched",
         flags=("principal_switched",),
+    ),
+    Rule(
+        "privileges",
+        lambda c: c.privileges_changed,
+        "session.changed",
+        "privileges_changed",
+        flags=("privileges_changed",),
     ),
     Rule(
         "payload",
@@ -232,4 +271,12 @@ def _timing(c: SessionChange, event: EventType) -> tuple[str, ...]:
             flags.append("born_expired")
         elif instants.newborn_uncertain(c.change.created_ms, c.new.deadline_ms, c.recipe):
             flags.append("timing_uncertain")
+        if _is_far(c, c.new.deadline_ms):
+            flags.append("deadline_implausible")
     return tuple(flags)
+
+
+def _is_far(c: SessionChange, deadline_ms: int | None) -> bool:
+    """Whether a deadline lies farther ahead than the layout's clients mean any: stored in a wrong unit, or forged."""
+    limit_ms = c.traits.lifetime_max_ms
+    return deadline_ms is not None and limit_ms is not None and deadline_ms - c.change.created_ms > limit_ms

@@ -14,6 +14,7 @@ Counter = Literal[
     "unclaimed",  # records no layout claimed, by table
     "uneventful",  # records of a source that give no event, by reason
     "lapses",  # lapses declared, by via
+    "stale",  # locks without a lease told as stale
     "verifications",  # verification reads, by verdict
     "checkpoints",  # checkpoints written
     "gaps",  # losses of the stream recorded, by table
@@ -43,6 +44,7 @@ COUNT: Final = "count"
 WRITTEN: Final = "written"
 EVENT: Final = "event_type"
 REASON: Final = "reason"
+ATTRIBUTES: Final = "attributes"
 CODE: Final = "code"
 SEQUENCE: Final = "sequence_number"
 UNTIL: Final = "until_sequence_number"

@@ -7,7 +7,7 @@ is blocked by a table that refuses.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ import orjson
 import structlog
 
 from lockside.core import log, observer, telemetry
+from lockside.core.attributes import shown_names
 from lockside.core.batch import Batch, LiveChange, Memory, Reader
 from lockside.core.change import ShardRef
 from lockside.core.deadlines import Declared, Timer
@@ -43,6 +44,9 @@ LOG = structlog.get_logger(__name__)
 
 DUE_LIMIT: Final = 100
 """Deadlines tested at a time: one BatchGetItem."""
+
+UNCLAIMED_KINDS_MAX: Final = 32
+"""Kinds of rows without a source that a shard's log tells of: where names are data, each row may be one of its own."""
 
 TEST_AGAIN_MS: Final = 5_000
 """Pause before a row is read again that had moved on, if its change has not come by the stream until then, or that
@@ -93,6 +97,7 @@ class ShardProcessor:
         self._newest_ms: int | None = None
         self._page_ms: int | None = None
         self._began_ms = neighbours.clock.now().mono_ms
+        self._unclaimed: set[frozenset[str]] = set()
 
     def initialize(self, shard: ShardRef, position: int | None, since_ms: int | None = None) -> LogHead:
         """Open the shard's log and return its head; consume after `position` from here on."""
@@ -276,7 +281,8 @@ class ShardProcessor:
         deadlines, now = self._memory.deadlines, self._with.clock.now()
         match verdict:
             case "lapsed":
-                return deadlines.settle(timer, declared=True)
+                # A stale lock has not lapsed: what its owner writes next is no revival.
+                return deadlines.settle(timer, declared=timer.hold.stale_ms is None)
             case "gone":
                 deadlines.settle(timer, declared=False)
             case "renewed" if self._ended and now.wall_ms >= timer.legal_ms:
@@ -301,6 +307,8 @@ class ShardProcessor:
             self._with.lapses.declare(self._shard, lapse.lapse, lapse.source_id, lapse.via, lapse.position)
         for revival in batch.revivals:
             self._with.lapses.revive(self._shard, revival.lapse, revival.source_id, revival.position)
+        for notice in batch.notices:
+            self._with.lapses.notice(self._shard, notice)
         entries = [self._live(change) for change in batch.live.values()]
         if entries:
             self._with.live.apply(self._shard, entries)
@@ -360,6 +368,7 @@ class ShardProcessor:
             meter.count("events", number, type=event)
         if batch.unclaimed:
             meter.count("unclaimed", batch.unclaimed, table=table)
+            self._report_unclaimed(batch.unclaimed_names)
         for reason, number in batch.uneventful.items():
             meter.count("uneventful", number, reason=reason)
         for fault in batch.faults:
@@ -367,6 +376,14 @@ class ShardProcessor:
             place = {telemetry.TABLE: table, telemetry.SHARD: shard, telemetry.SEQUENCE: str(fault.position)}
             spot = {} if fault.spot is None else {telemetry.ERROR: fault.spot}
             LOG.warning("record_undecodable", **place, **{telemetry.CODE: fault.code}, **spot)
+
+    def _report_unclaimed(self, kinds: Iterable[frozenset[str]]) -> None:
+        """Tell once how rows are built that no source claims, so that a filter or a layout can be mended."""
+        for names in kinds:
+            if names not in self._unclaimed and len(self._unclaimed) < UNCLAIMED_KINDS_MAX:
+                self._unclaimed.add(names)
+                place = {telemetry.TABLE: self._shard.table, telemetry.SHARD: self._shard.shard_id}
+                LOG.info("rows_unclaimed", **place, **{telemetry.ATTRIBUTES: shown_names(names)})
 
     def _report_done(self, batch: Batch, began_ms: int) -> None:
         meter, table, shard = self._with.meter, self._shard.table, self._shard.shard_id

@@ -3,6 +3,7 @@
 Keys are ruled by position because clients let their users rename them.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,6 +26,7 @@ class KeyRule:
     contains: tuple[str, ...] = ()
     not_prefix: tuple[str, ...] = ()
     not_suffix: tuple[str, ...] = ()
+    pattern: tuple[str, ...] = ()
 
     def holds(self, tag: str, part: str) -> bool:
         """Whether a key part is as it must be."""
@@ -36,6 +38,7 @@ class KeyRule:
             and (not self.contains or any(inner in part for inner in self.contains))
             and not (self.not_prefix and part.startswith(self.not_prefix))
             and not (self.not_suffix and part.endswith(self.not_suffix))
+            and (not self.pattern or any(re.search(pattern, part) for pattern in self.pattern))
         )
 
 
@@ -44,19 +47,41 @@ class RowRule:
     """Which rows belong to a layout.
 
     `required` maps an attribute that must be there to the types it may have (none named: any). `equals` maps an
-    attribute to the values it may have, in their canonical text.
+    attribute to the values it may have, in their canonical text; `if_present` does so for one that may be missing.
+    `within` is a source's own filter: both must hold.
     """
 
     keys: tuple[KeyRule | None, ...] = ()
     required: tuple[tuple[str, frozenset[str]], ...] = ()
     absent: tuple[str, ...] = ()
     equals: tuple[tuple[str, frozenset[str]], ...] = ()
+    if_present: tuple[tuple[str, frozenset[str]], ...] = ()
+    within: "RowRule | None" = None
+
+    @property
+    def chain(self) -> "tuple[RowRule, ...]":
+        """This rule, then the filters that it stands within."""
+        return (self,) if self.within is None else (self, *self.within.chain)
+
+    @property
+    def asks_keys(self) -> bool:
+        """Whether the key has a say."""
+        return any(rule is not None for one in self.chain for rule in one.keys)
+
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether every row of a table belongs."""
+        return not self.asks_keys and not any(
+            one.required or one.absent or one.equals or one.if_present for one in self.chain
+        )
 
     def holds(self, key: EntityKey, image: Image) -> bool:
         """Whether a row belongs to the layout."""
-        return all(
-            _key_holds(rule, index, key) for index, rule in enumerate(self.keys) if rule is not None
-        ) and self.fits(image)
+        return (
+            all(_key_holds(rule, index, key) for index, rule in enumerate(self.keys) if rule is not None)
+            and self.fits(image)
+            and (self.within is None or self.within.holds(key, image))
+        )
 
     def fits(self, image: Image) -> bool:
         """Whether a row belongs to the layout as far as its attributes tell."""
@@ -68,7 +93,12 @@ class RowRule:
         for name in self.absent:
             if name in image:
                 return False
-        return not self.equals or all(_scalar_text(image.get(name)) in values for name, values in self.equals)
+        for name, values in self.if_present:
+            if name in image and _scalar_text(image[name]) not in values:
+                return False
+        if self.equals and not all(_scalar_text(image.get(name)) in values for name, values in self.equals):
+            return False
+        return self.within is None or self.within.fits(image)
 
 
 def has_type(image: Image, name: str, types: frozenset[str]) -> bool:

@@ -16,6 +16,7 @@ from lockside.core import attributes
 from lockside.core.attributes import Image
 from lockside.errors import WireFaultError
 from lockside.layouts import payload
+from lockside.layouts.claim import has_type
 from lockside.layouts.path import MISSING, Path, find
 
 LeaseUnit = Literal["ms", "s", "go-duration"]
@@ -27,6 +28,7 @@ LEASE_MS_MAX: Final = 10 * 366 * 24 * 3_600_000
 INSTANT_MS_MAX: Final = 253_402_300_800_000
 """The end of the year 9999. A later instant is a wrong unit."""
 
+NULL: Final = frozenset({"NULL"})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EXACT: Final = Context(prec=80)
 _EXPONENTS: Final[Mapping[str, int]] = {"s": 3, "ms": 0, "us": -3, "ns": -6}
@@ -58,6 +60,7 @@ class Field:
     types: frozenset[str]
     optional: bool = False
     path: Path | None = None
+    binary: Literal["base64", "utf-8"] = "base64"
 
     def fault(self, faults: list[str], problem: str) -> None:
         """Note a fault of this role."""
@@ -111,8 +114,10 @@ def read_text(field: Field | None, image: Image, faults: list[str]) -> str | Non
             return None
         case Decimal() as number:
             return attributes.number_text(number)
-        case bytes() as binary:
+        case bytes() as binary if field.binary == "base64":
             return base64.b64encode(binary).decode()
+        case bytes() as binary:
+            return _text_in(binary, field, faults)
         case value if (spelled := payload.text_of(value)) is not None:
             return spelled
         case _:
@@ -120,15 +125,33 @@ def read_text(field: Field | None, image: Image, faults: list[str]) -> str | Non
             return None
 
 
+def _text_in(binary: bytes, field: Field, faults: list[str]) -> str | None:
+    try:
+        text = binary.decode()
+    except UnicodeDecodeError:
+        field.fault(faults, "unreadable")
+        return None
+    if not text:
+        field.fault(faults, "empty")
+    return text or None
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A lease's length, counted from the write."""
+    """A lease's length, counted from the write. A contender lets `times` such lengths pass.
+
+    `elsewhere`: types that the attribute has where it holds a deadline, and so no lease.
+    """
 
     field: Field
     unit: LeaseUnit
+    times: int = 1
+    elsewhere: frozenset[str] = frozenset()
 
     def read(self, image: Image, faults: list[str]) -> int | None:
         """Return milliseconds, rounded down. No number, a negative one or an absurd one is a fault."""
+        if self.elsewhere and has_type(image, self.field.attr, self.elsewhere):
+            return None
         value = self.field.value(image, faults)
         if value is None:
             return None
@@ -136,26 +159,52 @@ class Lease:
         if length is None or not 0 <= length <= LEASE_MS_MAX:
             self.field.fault(faults, "unreadable")
             return None
-        return length
+        return length * self.times
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A stored instant. Text is ISO 8601 (without an offset: UTC), or a number where the unit is not `iso`."""
+    """A stored instant. Text is ISO 8601 (without an offset: UTC), or a number where the unit is not `iso`.
+
+    `otherwise`: where it stands if not here. `elsewhere`: types that the attribute has where it holds a lease, and so
+    no instant.
+    `never` are numbers in its place that mean none. An instant no later than `none_until`, or than `within_ms` after
+    it, means none either. `offset_ms` is how much later than meant it is stored.
+    """
 
     field: Field
     unit: DeadlineUnit
+    otherwise: "Deadline | None" = None
+    elsewhere: frozenset[str] = frozenset()
+    never: frozenset[int] = frozenset()
+    none_until: "Deadline | None" = None
+    within_ms: int = 0
+    offset_ms: int = 0
 
     def read(self, image: Image, faults: list[str]) -> int | None:
         """Return epoch milliseconds, rounded down; before 1970 or after the year 9999 is a fault."""
+        if self.elsewhere and has_type(image, self.field.attr, self.elsewhere):
+            return None
+        if self.otherwise is not None and (self.field.attr not in image or has_type(image, self.field.attr, NULL)):
+            return self.otherwise.read(image, faults)
+        instant = self._stored(image, faults)
+        if instant is None or self.none_until is None:
+            return instant
+        floor = self.none_until.read(image, [])
+        return None if floor is not None and instant <= floor + self.within_ms else instant
+
+    def _stored(self, image: Image, faults: list[str]) -> int | None:
         value = self.field.value(image, faults)
         if value is None:
             return None
         number = None if self.unit == "iso" else _number(value)
+        if number is not None and number in self.never:
+            return None
         instant = _iso_ms(value) if number is None else _as_ms(number, self.unit)
         if instant is None:
             self.field.fault(faults, "unreadable")
             return None
+        instant -= self.offset_ms
         if not 0 <= instant < INSTANT_MS_MAX:
             self.field.fault(faults, "absurd")
             return None

@@ -54,7 +54,11 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class LockReader:
-    """Reads the rows of one lock layout."""
+    """Reads the rows of one lock layout.
+
+    `blocked` is the attribute that keeps everybody out. `lets_go_by_deadline`: a holder lets go by moving its deadline.
+    `renews`: a new version may be the same holder's.
+    """
 
     release: Release
     owner: Field | None = None
@@ -63,20 +67,30 @@ class LockReader:
     deadline: Deadline | None = None
     fence: Field | None = None
     acquired_at: Field | None = None
+    handoff: Field | None = None
+    progress: Field | None = None
+    blocked: str | None = None
+    lets_go_by_deadline: bool = False
+    renews: bool = True
 
     def read(self, image: Image) -> LockRow:
         """Read a row; what is not as it should be becomes a fault."""
         faults: list[str] = []
         lease_ms = self.lease.read(image, faults) if self.lease else None
         free = self.release.holds(image, lease_ms, faults)
+        deadline_ms = self.deadline.read(image, faults) if self.deadline else None
         return LockRow(
             owner=self._owner(image, free, faults),
             version=_bounded(read_text(self.version, image, faults)),
             lease_ms=lease_ms,
-            deadline_ms=self.deadline.read(image, faults) if self.deadline else None,
+            deadline_ms=deadline_ms,
             released=free,
             fence=_bounded(read_text(self.fence, image, faults)),
             acquired_at=_bounded(read_text(self.acquired_at, image, faults)),
+            handoff=_bounded(read_text(self.handoff, image, faults)),
+            progress=_bounded(read_text(self.progress, image, faults)),
+            blocked=self.blocked is not None and self.blocked in image,
+            until_ms=deadline_ms if self.lets_go_by_deadline else None,
             faults=tuple(faults),
         )
 

@@ -1,4 +1,4 @@
-"""What a session's payload says, without running any of it: codecs for JSON and msgpack, and a digest of the rest.
+"""What a session's payload says, without running any of it: codecs that only read, and a digest of the rest.
 
 Strategy: a payload is bytes from a stranger. It is decoded only by codecs that make plain values, within limits on
 size, depth and members; whatever does not fit is opaque and digested as it came. Pickle, Marshal, Java and PHP objects
@@ -8,30 +8,28 @@ map order does not count.
 
 import base64
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal
 
 import msgpack  # type: ignore[import-untyped]
 
-BYTES_MAX: Final = 400 * 1024
-"""DynamoDB's limit for a whole item."""
+from lockside.layouts.decoders import django_text, json_text, msgpack_bytes, php_text
+from lockside.layouts.decoders.limits import BYTES_MAX, DEPTH_MAX, MEMBERS_MAX
+from lockside.layouts.path import MISSING, Path, find
 
-DEPTH_MAX: Final = 32
-MEMBERS_MAX: Final = 50_000
-
-Codec = Literal["json", "msgpack"]
+Codec = Literal["json", "msgpack", "php", "django"]
 
 
 class UnreadableError(Exception):
     """A payload that no allowed codec reads within the limits. Says nothing of its contents."""
 
 
-def decode(raw: str | bytes, codecs: tuple[Codec, ...]) -> Any:
+def decode(raw: str | bytes, codecs: tuple[Codec, ...], path: Path = ()) -> Any:
     """Decode by the first codec that reads the whole payload as a map, or as nothing (null, an empty list or text).
 
-    An empty map may come as `[]` from writers whose language knows one kind of array. Raises UnreadableError.
+    An empty map may come as `[]` from writers whose language knows one kind of array. With a path, the payload is what
+    stands there within a map or a list. Raises UnreadableError.
     """
     data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
     if len(data) > BYTES_MAX:
@@ -45,9 +43,28 @@ def decode(raw: str | bytes, codecs: tuple[Codec, ...]) -> Any:
         # and exponents. All mean the same: not readable by this codec.
         except (ValueError, TypeError, RecursionError, ArithmeticError, msgpack.UnpackException):
             continue
-        if _shallow(value) and (isinstance(value, dict) or value is None or value in _NOTHING):
+        if not _shallow(value):
+            continue
+        try:
+            value = within(value, path)
+        except UnreadableError:
+            continue
+        if isinstance(value, dict) or value is None or value in _NOTHING:
             return value
     raise UnreadableError
+
+
+def within(value: Any, path: Path) -> Any:
+    """Return what stands at a path of a map or a list, None where that is empty.
+
+    Raises UnreadableError where something stands there, but nothing at the path: it is not what the layout says.
+    """
+    if not path or not value:
+        return value
+    found = find(value, path)
+    if found is MISSING:
+        raise UnreadableError
+    return found
 
 
 def digest(value: Any) -> str:
@@ -91,8 +108,6 @@ def text_of(value: Any) -> str | None:
 
 _INTEGER_DIGITS_MAX: Final = 38
 _NOTHING: Final[tuple[Any, ...]] = ([], "", b"")
-_INT_DIGITS_MAX: Final = 640
-"""Python refuses longer integers or not as its environment says, but never shorter ones."""
 
 
 def _shallow(value: Any, depth: int = 0) -> bool:
@@ -108,37 +123,12 @@ def _shallow(value: Any, depth: int = 0) -> bool:
             return True
 
 
-def _integer(text: str) -> int:
-    if len(text) > _INT_DIGITS_MAX:
-        raise ValueError
-    return int(text)
-
-
-def _refuse(_constant: str) -> NoReturn:
-    # NaN and Infinity are no JSON; two of them would not even equal themselves.
-    raise ValueError
-
-
-def _from_json(data: bytes) -> Any:
-    return json.loads(data.decode(), parse_float=Decimal, parse_int=_integer, parse_constant=_refuse)
-
-
-def _from_msgpack(data: bytes) -> Any:
-    # Extension types stay opaque values; non-text keys are refused, as the library advises for foreign data.
-    return msgpack.unpackb(
-        data,
-        raw=False,
-        strict_map_key=True,
-        use_list=True,
-        max_str_len=BYTES_MAX,
-        max_bin_len=BYTES_MAX,
-        max_ext_len=BYTES_MAX,
-        max_array_len=MEMBERS_MAX,
-        max_map_len=MEMBERS_MAX,
-    )
-
-
-_DECODERS: Final[Mapping[Codec, Callable[[bytes], Any]]] = {"json": _from_json, "msgpack": _from_msgpack}
+_DECODERS: Final[Mapping[Codec, Callable[[bytes], Any]]] = {
+    "json": json_text.decode,
+    "msgpack": msgpack_bytes.decode,
+    "php": php_text.decode,
+    "django": django_text.decode,
+}
 
 
 class _Spelling:

@@ -99,7 +99,7 @@ def _short(text: Any, wire: Any) -> bool:
 
 def pulse_of(rows: RowRule, reader: LockReader, clock: LeaseClock) -> LockPulse | None:
     """Work out a lock layout's pulse; None where the key has a say in which rows are the layout's."""
-    if any(rule is not None for rule in rows.keys):
+    if rows.asks_keys:
         return None
     return LockPulse(rows, _beating(rows, reader) if clock == "relative" else None)
 
@@ -108,13 +108,17 @@ def _beating(rows: RowRule, reader: LockReader) -> Beating | None:
     owner, version = reader.owner, reader.version
     if owner is None or version is None or reader.deadline is not None or not (_plain(owner) and _plain(version)):
         return None
-    roles = (owner, reader.lease.field if reader.lease else None, reader.fence, reader.acquired_at)
+    if not reader.renews:
+        # Its new version is another holder.
+        return None
+    roles = (owner, reader.lease.field if reader.lease else None, reader.fence, reader.acquired_at, reader.handoff)
     # Both versions are texts by then, so a rule that asks for one of a type is met by both or by neither.
-    still = {name for name, _ in rows.required} - {version.attr}
+    still = {name for rule in rows.chain for name, _ in rule.required} - {version.attr}
     still |= {one.attr for one in roles if one is not None} | {reader.release.attr} - {""}
-    flags = {name for name, _ in rows.equals}
+    still |= set() if reader.blocked is None else {reader.blocked}
+    flags = {name for rule in rows.chain for name, _ in (*rule.equals, *rule.if_present)}
     flags |= {reader.release.attr} if reader.release.rule == "equals" else set()
-    still |= set(rows.absent) | flags
+    still |= {name for rule in rows.chain for name in rule.absent} | flags
     return Beating(tuple(sorted(still)), tuple(sorted(flags)), owner.attr, version.attr, reader.lease, reader.release)
 
 

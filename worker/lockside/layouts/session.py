@@ -6,6 +6,7 @@ nothing left is a stub (a touch that came after the delete, a lock on an unknown
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final, Literal
 
 from lockside.core import attributes
@@ -13,6 +14,7 @@ from lockside.core.attributes import Image
 from lockside.core.row import Authenticated, SessionRow
 from lockside.errors import WireFaultError
 from lockside.layouts import payload
+from lockside.layouts.claim import scalar_text
 from lockside.layouts.field import Deadline
 from lockside.layouts.path import MISSING, Path, drop, find
 
@@ -34,14 +36,19 @@ class Principal:
 class PayloadReader:
     """Where the payload stands and how it is read: one attribute through codecs, a map, or the row's own attributes.
 
-    `attr` None means the row's own attributes, without those of `ignored`. No codec for text or bytes: opaque.
+    `attr` None means the row's own attributes, without those of `ignored`. No codec for text or bytes: opaque. `path`
+    leads to the payload within what was read. `falls_opaque`: what no codec reads is opaque by design, and no fault.
+    `churns`: it is no news that an opaque payload changed.
     """
 
     attr: str | None
     codecs: tuple[payload.Codec, ...] = ()
     maps: bool = False
+    path: Path = ()
     volatile: tuple[Path, ...] = ()
     ignored: frozenset[str] = frozenset()
+    falls_opaque: bool = False
+    churns: bool = False
 
     @property
     def opaque(self) -> bool:
@@ -59,9 +66,9 @@ class PayloadReader:
             raise payload.UnreadableError from None
         match value:
             case str() | bytes() if self.codecs:
-                return payload.decode(value, self.codecs)
+                return payload.decode(value, self.codecs, self.path)
             case dict() if self.maps:
-                return value
+                return payload.within(value, self.path)
             case None | "" | b"":
                 return None
             case _ if self.opaque:
@@ -75,8 +82,28 @@ class PayloadReader:
             return {name: _value_or_wire(wire) for name, wire in self._own(image).items()}
         return _value_or_wire(image.get(self.attr))
 
+    def opaque_digest(self, value: Any) -> str:
+        """Digest what cannot be looked into; all alike where a change of it tells nothing."""
+        return payload.digest_opaque(b"" if self.churns else value)
+
     def _own(self, image: Image) -> Image:
         return {k: v for k, v in image.items() if k not in self.ignored and not k.startswith(REPLICATION_PREFIX)}
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a row that is still there says that its session is over: a value of these, or a number below."""
+
+    path: Path
+    equals: frozenset[str] = frozenset()
+    below: int | None = None
+
+    def holds(self, image: Image) -> bool:
+        """Whether the row says so. What cannot be read says nothing."""
+        found = find(_Row(image).value(self.path), self.path)
+        if self.below is not None:
+            return isinstance(found, Decimal) and found < self.below
+        return scalar_text(found) in self.equals
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +114,38 @@ class _Said:
     authenticated: Authenticated
     payload: str | None
     faults: tuple[str, ...] = ()
+    nobody: bool = False
+    privileges: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SessionReader:
-    """Reads the rows of one session layout."""
+    """Reads the rows of one session layout. `absent_user`: what it means that a user stands in none of the places."""
 
     payload: PayloadReader
     principals: tuple[Principal, ...] = ()
     deadline: Deadline | None = None
+    absent_user: Authenticated = "no"
+    privileges: tuple[Path, ...] = ()
+    ended: Ended | None = None
     _last: list[tuple[Any, _Said] | None] = field(default_factory=lambda: [None], compare=False, repr=False)
 
     def read(self, image: Image) -> SessionRow:
         """Read a row; what is not as it should be becomes a fault."""
         faults: list[str] = []
         deadline_ms = self.deadline.read(image, faults) if self.deadline else None
+        if self.ended is not None and self.ended.holds(image):
+            return SessionRow(None, "no", deadline_ms, None, tuple(faults))
         said = self._said(image)
-        return SessionRow(said.principal, said.authenticated, deadline_ms, said.payload, (*faults, *said.faults))
+        return SessionRow(
+            said.principal,
+            said.authenticated,
+            deadline_ms,
+            said.payload,
+            (*faults, *said.faults),
+            said.nobody,
+            said.privileges,
+        )
 
     def _said(self, image: Image) -> _Said:
         """Read all but the deadline; once, where only the deadline differs from the image read before.
@@ -130,14 +172,23 @@ class SessionReader:
         try:
             value = self.payload.decoded(image)
             if self.payload.opaque:
-                return _Said(None, "unknown", None if not value else payload.digest_opaque(value))
+                return _Said(None, "unknown", None if not value else self.payload.opaque_digest(value))
             principal, authenticated = self._principal(value, image, faults)
+            privileges = self._privileges(value)
             spelled = self._rest(value)
         except payload.UnreadableError:
-            return _Said(None, "unknown", payload.digest_opaque(self.payload.raw(image)), (*faults, UNREADABLE))
+            unreadable = () if self.payload.falls_opaque else (UNREADABLE,)
+            return _Said(None, "unknown", self.payload.opaque_digest(self.payload.raw(image)), (*faults, *unreadable))
         if spelled is None:
             return _Said(None, "no", None, tuple(faults))
-        return _Said(principal, authenticated, spelled, tuple(faults))
+        nobody = principal is None and not faults
+        return _Said(principal, authenticated, spelled, tuple(faults), nobody, privileges)
+
+    def _privileges(self, value: Any) -> str | None:
+        if not self.privileges:
+            return None
+        found = [find(value, path) for path in self.privileges]
+        return payload.digest([None if one is MISSING else one for one in found])
 
     def _rest(self, value: Any) -> str | None:
         for path in self.payload.volatile:
@@ -157,7 +208,7 @@ class SessionReader:
         if nameless:
             faults.append("principal_unreadable")
             return None, "unknown"
-        return None, "no" if self.principals else "unknown"
+        return None, self.absent_user if self.principals else "unknown"
 
 
 @dataclass(frozen=True, slots=True)

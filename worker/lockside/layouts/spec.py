@@ -6,7 +6,7 @@ layout names.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
 import rfc8785
@@ -21,7 +21,7 @@ from lockside.layouts.lock import LockReader, Release
 from lockside.layouts.overriding import overridden
 from lockside.layouts.path import compile_path
 from lockside.layouts.pulse import LockPulse, pulse_of
-from lockside.layouts.session import PayloadReader, Principal, SessionReader
+from lockside.layouts.session import Ended, PayloadReader, Principal, SessionReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,18 @@ class Spec:
     secrets: tuple[str, ...]
     ttl_attr: str | None
     needs_lease: bool
+    fallback: bool
     about: About
     signature: tuple[tuple[str, frozenset[str]], ...]
     rows: RowRule
     reader: LockReader | SessionReader
     pulse: LockPulse | None
     document: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def knows_principal(self) -> bool:
+        """Whether the layout has a place for a session's user; without one the source's settings must name it."""
+        return isinstance(self.reader, SessionReader) and bool(self.reader.principals)
 
     def claims(self, key: EntityKey, image: Image) -> bool:
         """Whether an image is a row of this layout.
@@ -79,6 +85,12 @@ class Spec:
             return self
         return load(overridden(self.document, overrides, self.name), f"overrides of layout {self.name!r}")
 
+    def within(self, rows: RowRule) -> "Spec":
+        """Return this layout for those of its rows that a source's filter lets through."""
+        rule = replace(self.rows, within=rows)
+        pulse = pulse_of(rule, self.reader, self.traits.clock) if isinstance(self.reader, LockReader) else None
+        return replace(self, rows=rule, pulse=pulse)
+
 
 def load(document: Mapping[str, Any], origin: str) -> Spec:
     """Check and compile one layout's data. `origin` names its file in errors. Raises LayoutError."""
@@ -96,6 +108,7 @@ def load(document: Mapping[str, Any], origin: str) -> Spec:
         secrets=tuple(data.secrets),
         ttl_attr=data.ttl.attr if data.ttl else None,
         needs_lease=isinstance(data, schema.LockData) and data.lease_configured,
+        fallback=data.fallback,
         about=About(data.client, data.language, data.docs, data.notes),
         signature=_signature(data),
         rows=rows,
@@ -118,9 +131,20 @@ def _traits(data: schema.LayoutData) -> Traits:
                 owner_change=data.owner_change,
                 ttl_is_deadline=ttl_is_deadline,
                 grace_ms=grace_ms,
+                names_owner=data.owner is not None,
+                renews=data.renews,
+                prunes=data.prunes,
+                writes_once=data.writes_once,
+                retires=data.retires,
             )
         case schema.SessionData():
-            return Traits(kind="session", clock=_clock(data), ttl_is_deadline=ttl_is_deadline, grace_ms=grace_ms)
+            return Traits(
+                kind="session",
+                clock=_clock(data),
+                ttl_is_deadline=ttl_is_deadline,
+                grace_ms=grace_ms,
+                lifetime_max_ms=data.lifetime_max_ms,
+            )
         case _:
             assert_never(data)
 
@@ -131,18 +155,28 @@ def _clock(data: schema.LayoutData) -> LeaseClock:
     return "absolute" if data.deadline is not None else "none"
 
 
+def row_rule(rows: schema.Rows) -> RowRule:
+    """Compile which rows are meant: a layout's own, or those that a source's filter lets through."""
+    return RowRule(
+        keys=tuple(_key_rule(rule) for rule in (rows.partition, rows.sort)),
+        required=tuple(sorted((name, frozenset(types)) for name, types in rows.required.items())),
+        absent=tuple(rows.absent),
+        equals=_values(rows.equals),
+        if_present=_values(rows.if_present),
+    )
+
+
 def _row_rule(data: schema.LayoutData) -> RowRule:
-    required = {name: frozenset(types) for name, types in data.rows.required.items()}
+    rule = row_rule(data.rows)
     if isinstance(data, schema.LockData) and data.owner and not _free_without_owner(data):
         # Of any type: a row whose owner is unreadable is still a lock's row, with a fault.
-        required.setdefault(data.owner.attr, frozenset())
-    keys = (data.rows.partition, data.rows.sort)
-    return RowRule(
-        keys=tuple(_key_rule(rule) for rule in keys),
-        required=tuple(sorted(required.items())),
-        absent=tuple(data.rows.absent),
-        equals=tuple((name, frozenset(map(_text, values))) for name, values in sorted(data.rows.equals.items())),
-    )
+        required = {data.owner.attr: frozenset[str](), **dict(rule.required)}
+        return replace(rule, required=tuple(sorted(required.items())))
+    return rule
+
+
+def _values(rules: Mapping[str, list[str | int | bool]]) -> tuple[tuple[str, frozenset[str]], ...]:
+    return tuple((name, frozenset(map(_text, values))) for name, values in sorted(rules.items()))
 
 
 def _free_without_owner(data: schema.LockData) -> bool:
@@ -158,24 +192,34 @@ def _text(value: str | int | bool) -> str:  # noqa: FBT001 - a value from the fi
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _field(role: str, data: schema.Text | schema.LeaseData | schema.DeadlineData) -> Field:
-    path = data.path if isinstance(data, schema.Text) else None
-    return Field(role, data.attr, frozenset(data.types), data.optional, None if path is None else compile_path(path))
+def _field(role: str, data: schema.Text | schema.LeaseData | schema.DeadlineData | schema.InstantData) -> Field:
+    types = frozenset(data.types)
+    if isinstance(data, schema.InstantData):
+        return Field(role, data.attr, types, optional=True)
+    if not isinstance(data, schema.Text):
+        return Field(role, data.attr, types, data.optional)
+    path = None if data.path is None else compile_path(data.path)
+    return Field(role, data.attr, types, data.optional, path, data.binary)
 
 
 def _lock_reader(data: schema.LockData) -> LockReader:
     def text(role: str, spelled: schema.Text | None) -> Field | None:
         return None if spelled is None else _field(role, spelled)
 
-    lease = data.lease
+    shared = data.lease is not None and data.deadline is not None
     return LockReader(
         release=_release(data),
         owner=text("owner", data.owner),
         version=text("version", data.version),
-        lease=Lease(_field("lease", lease), lease.unit) if lease else None,
-        deadline=_deadline(data.deadline),
+        lease=_lease(data.lease, data.deadline if shared else None),
+        deadline=_deadline(data.deadline, data.lease if shared else None),
         fence=text("fence", data.fence),
         acquired_at=text("acquired_at", data.acquired_at),
+        handoff=text("handoff", data.handoff),
+        progress=text("progress", data.progress),
+        blocked=data.blocked.attr if data.blocked else None,
+        lets_go_by_deadline=data.release.mode == "set_deadline",
+        renews=data.renews,
     )
 
 
@@ -193,30 +237,64 @@ def _release(data: schema.LockData) -> Release:
             assert_never(data.release)
 
 
-def _deadline(data: schema.DeadlineData | None) -> Deadline | None:
-    return None if data is None else Deadline(_field("deadline", data), data.unit)
+def _lease(data: schema.LeaseData | None, beside: schema.DeadlineData | None) -> Lease | None:
+    """Compile a lease; one that shares its attribute with a deadline is told from it by type."""
+    if data is None:
+        return None
+    return Lease(_field("lease", data), data.unit, data.times, frozenset(beside.types if beside else ()))
+
+
+def _deadline(data: schema.DeadlineData | None, beside: schema.LeaseData | None = None) -> Deadline | None:
+    if data is None:
+        return None
+    elsewhere = frozenset(beside.types if beside else ())
+    floor = data.none_until
+    return Deadline(
+        field=_field("deadline", data),
+        unit=data.unit,
+        otherwise=_deadline(data.otherwise),
+        elsewhere=elsewhere,
+        never=frozenset(data.never),
+        none_until=None if floor is None else Deadline(_field("none_until", floor), floor.unit),
+        within_ms=0 if floor is None else floor.within_ms,
+        offset_ms=data.offset_ms,
+    )
 
 
 def _session_reader(data: schema.SessionData) -> SessionReader:
     spelled = data.payload
     beside = {data.deadline.attr} if data.deadline else set()
+    beside |= {data.deadline.otherwise.attr} if data.deadline and data.deadline.otherwise else set()
     beside |= {data.ttl.attr} if data.ttl else set()
     return SessionReader(
         payload=PayloadReader(
             attr=spelled.attr,
-            codecs=tuple(codec for codec in spelled.codecs if codec != "map"),
+            codecs=tuple(one for one in spelled.codecs if one != "map" and one != "opaque"),  # noqa: PLR1714 - mypy
             maps="map" in spelled.codecs,
+            path=compile_path(spelled.path) if spelled.path else (),
             volatile=tuple(compile_path(path) for path in spelled.volatile),
             ignored=frozenset(data.keys.names) | beside,
+            falls_opaque="opaque" in spelled.codecs,
+            churns=spelled.churns,
         ),
         principals=tuple(Principal(compile_path(one.path), one.of, one.strip) for one in data.principals),
         deadline=_deadline(data.deadline),
+        absent_user=data.absent_user,
+        privileges=tuple(compile_path(path) for path in data.privileges),
+        ended=_ended(data.ended),
     )
 
 
+def _ended(data: schema.EndedData | None) -> Ended | None:
+    if data is None:
+        return None
+    return Ended(compile_path(data.path), frozenset(map(_text, data.equals)), data.below)
+
+
 def _signature(data: schema.LayoutData) -> tuple[tuple[str, frozenset[str]], ...]:
-    """Collect what a full row shows: required attributes first, then those that roles name, without the optional."""
+    """Collect what a full row shows: what is required, what it has besides, and what roles name and is not optional."""
     found: dict[str, frozenset[str]] = {name: frozenset(types) for name, types in data.rows.required.items()}
+    found |= {name: frozenset(types) for name, types in data.shows.items()}
     found |= {name: frozenset[str]() for name in data.rows.equals if name not in found}
     for name, types in _role_attributes(data):
         found[name] = found.get(name) or types
@@ -233,6 +311,8 @@ def _role_attributes(data: schema.LayoutData) -> Iterable[tuple[str, frozenset[s
                 data.deadline,
                 data.fence,
                 data.acquired_at,
+                data.handoff,
+                data.progress,
             )
         case schema.SessionData():
             roles = (data.deadline,)
@@ -248,5 +328,12 @@ def _role_attributes(data: schema.LayoutData) -> Iterable[tuple[str, frozenset[s
 def _payload_types(data: schema.PayloadData) -> frozenset[str]:
     if not data.codecs:
         return frozenset()
-    by_codec = {"json": ("S", "B"), "msgpack": ("B",), "map": ("M",)}
+    by_codec = {
+        "json": ("S", "B"),
+        "msgpack": ("B",),
+        "map": ("M",),
+        "php": ("S", "B"),
+        "django": ("S", "B"),
+        "opaque": ("S", "B"),
+    }
     return frozenset(tag for codec in data.codecs for tag in by_codec[codec])

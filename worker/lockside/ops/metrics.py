@@ -33,6 +33,7 @@ COUNTERS: Final[Mapping[Counter, Described]] = {
     "unclaimed": Described("Stream records that no layout of their source claimed.", ("table",)),
     "uneventful": Described("Stream records of a source that give no event.", ("reason",)),
     "lapses": Described("Lapses declared.", ("via",)),
+    "stale": Described("Locks without a lease that were told as stale."),
     "verifications": Described("Consistent reads made to prove a lapse.", ("verdict",)),
     "checkpoints": Described("Checkpoints written."),
     "gaps": Described("Losses of the stream that were recorded as stream.gap.", ("table",)),

@@ -12,6 +12,7 @@ from lockside.core.deadlines import Declared, Timer
 from lockside.core.entity import EntityKey, Keys
 from lockside.core.event import Hold
 from lockside.core.lapse import Verdict, verify
+from lockside.core.lately import Notice
 from lockside.core.observer import Sighting
 from lockside.core.ports import Announce, Clock, ObserverRecord, RowReader, Trail
 from lockside.core.recipe import Source
@@ -36,7 +37,7 @@ class LapseWatch:
     def test(
         self, shard: ShardRef, timers: Sequence[Timer], after: int | None
     ) -> Sequence[tuple[Timer, Verdict | None]]:
-        """Verify due timers by a consistent read and declare what lapsed; None for a row that was not read."""
+        """Verify due timers by a consistent read and declare what lapsed, or is stale; None for a row not read."""
         by_source: dict[str, list[Timer]] = {}
         for timer in timers:
             by_source.setdefault(timer.source_id, []).append(timer)
@@ -47,10 +48,11 @@ class LapseWatch:
             tested.extend((timer, self._judge(source, timer.hold, rows)) for timer in group)
         for _, verdict in tested:
             self.meter.count("verifications", verdict=verdict or "unread")
-        lapsed = [timer for timer, verdict in tested if verdict == "lapsed"]
-        self._declare(
-            shard, [(Declared(timer.hold, timer.legal_ms), timer.source_id) for timer in lapsed], "read", after
-        )
+        proved = [
+            (Declared(timer.hold, timer.legal_ms), timer.source_id) for timer, verdict in tested if verdict == "lapsed"
+        ]
+        self._declare(shard, [each for each in proved if each[0].hold.stale_ms is None], "read", after)
+        self._tell_stale(shard, [each for each in proved if each[0].hold.stale_ms is not None], after)
         return tested
 
     def declare(self, shard: ShardRef, lapse: Declared, source_id: str, via: str, after: int | None) -> None:
@@ -62,6 +64,11 @@ class LapseWatch:
         source = self.sources[source_id]
         seen = Sighting(shard, source, self.keys, after)
         self._put([observer.revival_record(seen, lapse, self.clock.now().wall_ms)])
+
+    def notice(self, shard: ShardRef, noticed: Notice) -> None:
+        """Record what two changes of sessions tell together; nothing happens if it was recorded before."""
+        seen = Sighting(shard, self.sources[noticed.source_id], self.keys, noticed.position)
+        self._put([observer.notice_record(seen, noticed)])
 
     def _judge(self, source: Source, hold: Hold, rows: Mapping[EntityKey, Image | None]) -> Verdict | None:
         if hold.key not in rows:
@@ -84,6 +91,15 @@ class LapseWatch:
             if new:
                 self.meter.count("lapses", via=via)
                 self.meter.timing("lapse_delay_seconds", max(0.0, (now.wall_ms - lapse.legal_ms) / 1000))
+
+    def _tell_stale(self, shard: ShardRef, stale: Sequence[tuple[Declared, str]], after: int | None) -> None:
+        now = self.clock.now()
+        records = [
+            observer.stale_record(Sighting(shard, self.sources[source_id], self.keys, after), each, now.wall_ms)
+            for each, source_id in stale
+        ]
+        if told := sum(self._put(records)):
+            self.meter.count("stale", told)
 
     def _put(self, records: Sequence[ObserverRecord]) -> Sequence[bool]:
         if not records:

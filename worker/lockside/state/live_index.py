@@ -170,6 +170,8 @@ def due_ms(hold: Hold) -> int | None:
         return None
     if hold.deadline_ms is not None:
         return hold.deadline_ms + hold.grace_ms
+    if hold.stale_ms is not None:
+        return hold.created_ms + hold.stale_ms
     return hold.created_ms + hold.lease_ms if hold.lease_ms is not None else None
 
 
@@ -184,6 +186,7 @@ def to_item(shard: ShardRef, entry: LiveEntry, keys: Keys, nonce: bytes) -> dict
         "due_ms": due_ms(hold),
         "grace_ms": hold.grace_ms,
         "created_ms": hold.created_ms,
+        "stale_ms": hold.stale_ms,
     }
     item: dict[str, dict[str, Any]] = {
         "pk": {"S": pk},
@@ -222,6 +225,7 @@ def from_item(item: Mapping[str, Any], keys: Keys) -> LiveEntry:
         grace_ms=int(item["grace_ms"]["N"]),
         created_ms=int(item["created_ms"]["N"]),
         armed=item["armed"]["BOOL"],
+        stale_ms=_number(item, "stale_ms"),
     )
     return LiveEntry(sk, item["source"]["S"], hold, int(item["position"]["S"]))
 

@@ -1,0 +1,1 @@
+"""Pages of docs/ that are generated from the data they tell of, and kept true by a test."""
