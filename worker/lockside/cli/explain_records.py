@@ -157,7 +157,7 @@ class _Heartbeats:
     naming: Naming
     pulses: tuple[Pulse, ...]
     _locks: dict[tuple[str, ...], HeldLock] = field(default_factory=dict)
-    _seconds: Any = None
+    _seconds: Any = field(default_factory=object)
     _created_ms: int = -1
 
     def take(self, raw: Mapping[str, Any]) -> Heartbeat | None:
