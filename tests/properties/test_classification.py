@@ -34,12 +34,15 @@ SESSIONS = st.builds(
     authenticated=st.sampled_from(["no", "unknown"]),
     deadline_ms=DEADLINES,
     payload=st.sampled_from([None, "p", "q"]),
+    nobody=st.booleans(),
+    privileges=st.sampled_from([None, "reader", "writer"]),
 ) | st.builds(
     SessionRow,
     principal=st.sampled_from(["ann", "bob"]),
     authenticated=st.just("yes"),
     deadline_ms=DEADLINES,
     payload=st.sampled_from(["p", "q"]),
+    privileges=st.sampled_from([None, "reader", "writer"]),
 )
 TRAITS = st.builds(
     Traits,

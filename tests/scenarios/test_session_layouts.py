@@ -23,13 +23,6 @@ def test_every_session_layout_names_its_secrets(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SESSIONS)
-def test_no_case_of_a_session_leaves_its_kind_of_event(name: str) -> None:
-    """A session is never told as a lock, and an event without a session on either side is none."""
-    for case in FILES[name].cases:
-        assert case.event is None or case.event.startswith("session.")
-
-
-@pytest.mark.parametrize("name", SESSIONS)
 def test_the_same_row_again_is_no_event(name: str) -> None:
     """A write that changes nothing, which only moto tells of, means nothing in any layout and any row."""
     file = FILES[name]

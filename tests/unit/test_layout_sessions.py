@@ -345,3 +345,17 @@ def test_sessions_among_other_rows_are_told_by_their_key() -> None:
     image = {"value": {"S": "x"}, "expires_at": {"N": "1"}}
     names = ["a" * 40, "laravel_cache_" + "A1" * 20, "laravel_cache_" + "a" * 41, "a" * 39, "settings", "a" * 40 + "!"]
     assert [laravel.claims(EntityKey((("S", name),)), image) for name in names] == [True, True, *[False] * 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("authjs", "408ebf934497c694ced1c075bd661da5247f7a307535f80e4266da3bc59ad92d"),
+        ("flask-session", "870bd436675178aa52f91031fef61a703bd6b8144e440ee63eb623abcdd3a7a1"),
+        ("session-web", "11d4f3a37ad711622578370db6455c0e252e3cdceefb845880f573abe652c3be"),
+    ],
+)
+def test_layouts_that_trails_are_written_with_stay_what_they_are(name: str, digest: str) -> None:
+    """Another digest is another recipe: it seals the log of every worker that is upgraded."""
+    (spec,) = builtin().find(name)
+    assert spec.digest == digest

@@ -1,5 +1,6 @@
 """Several sources on one stream: which has a row, what of it is in the recipe, and what is told of rows without one."""
 
+import json
 from typing import Any
 
 import pytest
@@ -100,6 +101,31 @@ def test_heartbeats_within_a_filter_are_the_same_quickly_and_slowly() -> None:
         batch = Reader(SHARD, (source,), PUBLIC_KEYS).take_in(page, Memory(), None, Now(0, 0))
         assert batch.events.get("lock.renewed", 0) == renewals
         assert batch.unclaimed == (0 if renewals else 2)
+
+
+def test_locks_and_sessions_of_one_stream_are_each_told_by_their_source() -> None:
+    """ShedLock beside Flask sessions beside an application's own rows: two kinds in one log, one row unclaimed."""
+    schema = KeySchema(("id",))
+
+    def made(layout: str, rows: Rows, **renamed: str) -> Source:
+        spec = builtin().find(layout)[0].with_overrides(renamed).within(row_rule(rows))
+        own = recipe(source_id=layout, kind=spec.traits.kind, layouts=((spec.name, spec.digest),), key_names=("id",))
+        return Source(layout, "shared", spec.traits.kind, (spec,), schema, own)
+
+    sources = (made("shedlock", Rows(), _id="id"), made("flask-session", Rows(required={"val": ["B"]})))
+    lock = {
+        "lockUntil": {"S": "2026-11-23T09:00:00.000Z"},
+        "lockedAt": {"S": "2026-11-23T08:00:00.000Z"},
+        "lockedBy": {"S": "host"},
+    }
+    session = {"val": {"B": "gahfdXNlcl9pZKRkYXZl"}, "expiration": {"N": "1795431400"}}
+    rows = (("job", lock), ("session:a", session), ("order-1", {"total": {"N": "1"}}))
+    page = [wire(n, {"id": {"S": key}}, None, row) for n, (key, row) in enumerate(rows, start=1)]
+    batch = Reader(SHARD, sources, PUBLIC_KEYS).take_in(page, Memory(), None, Now(0, 0))
+    assert batch.events == {"lock.acquired": 1, "session.started": 1}
+    assert (batch.unclaimed, batch.unclaimed_names) == (1, {frozenset({"id", "total"})})
+    assert [json.loads(record.body)["data"]["source"] for record in batch.records] == ["shedlock", "flask-session"]
+    assert len({json.loads(record.body)["data"]["recipe"] for record in batch.records}) == 2
 
 
 def test_rows_of_no_source_are_counted_and_named_by_their_attributes_only() -> None:

@@ -15,6 +15,7 @@ ANON: Final = SessionRow(principal=None, authenticated="no", deadline_ms=DEADLIN
 USER: Final = replace(ANON, principal="ann", authenticated="yes")
 UNCLEAR: Final = replace(ANON, authenticated="unknown", payload="q")
 ELSEWHERE: Final = replace(ANON, authenticated="unknown", nobody=True)
+READER: Final = replace(USER, privileges="reader")
 ADMIN: Final = replace(USER, payload="q", privileges="admin")
 STUB: Final = replace(ANON, payload=None)
 HOUR_MS: Final = DEADLINE_MS - DEADLINE_MS % 3_600_000 + 3_600_000
@@ -56,7 +57,8 @@ CASES: Final[list[Case]] = [
     ("log out elsewhere", USER, ELSEWHERE, False, "session.deauthenticated", (), True),
     ("log out", USER, ANON, False, "session.deauthenticated", (), True),
     ("switch", USER, replace(USER, principal="bob"), False, "session.changed", ("principal_switched",), True),
-    ("privileges", USER, ADMIN, False, "session.changed", ("privileges_changed",), True),
+    ("privileges", READER, ADMIN, False, "session.changed", ("privileges_changed",), True),
+    ("payload", USER, ADMIN, False, "session.changed", (), True),
     ("payload", USER, replace(USER, payload="q"), False, "session.changed", (), True),
     (
         "shorten",

@@ -82,21 +82,19 @@ class Lately:
 
     def observe(self, event: Event, change: Change, recipe: Recipe) -> list[Notice]:
         """Take in the event of a session; return what it tells together with earlier ones."""
+        if event.type not in {"session.started", "session.ended", "session.purged"}:
+            return []
         glimpse = Glimpse(change.key, change.sequence_number, change.created_ms)
         entity = (recipe.source_id, change.key)
         user = None if event.actor is None else bounded(event.actor)
-        match event.type:
-            case "session.started":
-                old = self._ended.pop(entity, None)
-                reused = [] if old is None else [Reused(recipe.source_id, user, old, glimpse)]
-                return [*reused, *self._paired("began", user, _content(event.after), glimpse, recipe)]
-            case "session.ended" | "session.purged":
-                _keep(self._ended, entity, glimpse, ENDED_MAX)
-                if event.type == "session.purged" or event.reason != "removed":
-                    return []
-                return list(self._paired("ended", user, _content(event.before), glimpse, recipe))
-            case _:
-                return []
+        if event.type == "session.started":
+            old = self._ended.pop(entity, None)
+            reused = [] if old is None else [Reused(recipe.source_id, user, old, glimpse)]
+            return [*reused, *self._paired("began", user, _content(event.after), glimpse, recipe)]
+        _keep(self._ended, entity, glimpse, ENDED_MAX)
+        if event.type == "session.purged" or event.reason != "removed":
+            return []
+        return list(self._paired("ended", user, _content(event.before), glimpse, recipe))
 
     def _paired(
         self, what: Literal["began", "ended"], user: str | None, content: str | None, glimpse: Glimpse, recipe: Recipe

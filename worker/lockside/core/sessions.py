@@ -69,6 +69,13 @@ class SessionChange:
         return self.new is not None and self.new.authenticated == "unknown" and self.new.nobody
 
     @property
+    def privileges_changed(self) -> bool:
+        """Other rights, where both sides could be read for them."""
+        if self.old is None or self.new is None or self.old.privileges is None or self.new.privileges is None:
+            return False
+        return self.old.privileges != self.new.privileges
+
+    @property
     def deadline_moved(self) -> bool:
         """Another deadline where both sides have one."""
         return self.lengthened_ms not in {None, 0}
@@ -174,7 +181,7 @@ TABLE: Final[tuple[Rule[SessionChange], ...]] = (
     ),
     Rule(
         "privileges",
-        lambda c: c.old is not None and c.new is not None and c.old.privileges != c.new.privileges,
+        lambda c: c.privileges_changed,
         "session.changed",
         "privileges_changed",
         flags=("privileges_changed",),
