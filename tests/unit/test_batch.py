@@ -70,3 +70,15 @@ def test_a_ttl_removal_after_lost_changes_proves_nothing_by_an_old_deadline() ->
     READER.take_in([held], memory, None, Now(1_000_000, 0))
     removed = wire(3, lock_keys("a"), pydynlock("beta", "v2"), None, at=1_020, ttl=True)
     assert READER.take_in([removed], memory, 1, Now(1_020_000, 20_000)).lapses == []
+
+
+@pytest.mark.parametrize("created", [None, "soon", True])
+def test_a_heartbeat_without_a_creation_time_is_undecodable(created: object) -> None:
+    """Also the first of its page, which is taken in the quick way."""
+    memory = Memory()
+    READER.take_in([wire(1, lock_keys("a"), None, pydynlock("alpha", "v1"))], memory, None, Now(0, 0))
+    beat = wire(2, lock_keys("a"), pydynlock("alpha", "v1"), pydynlock("alpha", "v2"))
+    beat["dynamodb"]["ApproximateCreationDateTime"] = created
+    batch = READER.take_in([beat], memory, 1, Now(0, 0))
+    assert [fault.code for fault in batch.faults] == ["creation_time"]
+    assert batch.events == {}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import orjson
 
@@ -24,8 +24,7 @@ OPENINGS: Final = frozenset({b"[", b"{"})
 ACCEPTED: Final = "JSON Lines of GetRecords records, the output of `aws dynamodbstreams get-records`, or a Lambda event"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One record and where it stood; `raw` is None where there was no JSON object, and `fault` then says what."""
 
     place: str

@@ -29,6 +29,7 @@ PRECISION_AWS_MS: Final = 1_000
 PRECISION_LOCAL_MS: Final = 60_000
 LOCAL_REGION: Final = "ddblocal"
 UNDECODABLE: Final = "stream.undecodable"
+COUNTED: Final = ("recorded", "not recorded", "no event", "undecodable")
 LOCKS_REMEMBERED_MAX: Final = 16_384
 """Locks whose heartbeats are spelt from memory; a table with more of them in turn is spelt anew each time."""
 
@@ -72,23 +73,22 @@ class Explainer:
     plans: Sequence[Plan]
     schema: KeySchema
     keys: Keys
-    counts: Counter[str] = field(default_factory=Counter)
+    _counts: Counter[str] = field(default_factory=Counter)
+    _beats: int = 0
     _sources: dict[int, tuple[Source, ...]] = field(default_factory=dict)
     _namings: dict[str, Naming] = field(default_factory=dict)
     _heartbeats: dict[int, "_Heartbeats | None"] = field(default_factory=dict)
 
     def explain(self, entry: Entry) -> Explanation | Heartbeat:
         """Say what one record means; one that is broken is told, and the next goes on."""
-        counts, raw = self.counts, entry.raw
-        counts["records"] += 1
+        raw = entry.raw
         if raw is None:
             return self._broken(entry, f"{entry.fault}: {entry.place}", recorded=False)
         precision_ms = PRECISION_LOCAL_MS if raw.get("awsRegion") == LOCAL_REGION else PRECISION_AWS_MS
         sources = self._sources.get(precision_ms) or self._made(precision_ms)
         quick = self._heartbeats[precision_ms]
         if quick is not None and (heartbeat := quick.take(raw)) is not None:
-            counts["claimed"] += 1
-            counts["not recorded"] += 1
+            self._beats += 1
             return heartbeat
         try:
             change = decode_record(raw, _shard(raw), self.schema, precision_ms)
@@ -100,17 +100,22 @@ class Explainer:
             return self._broken(entry, fault.code, recorded=True)
         return self._understood(entry, change, source, told)
 
+    @property
+    def counts(self) -> Counter[str]:
+        """What the records came to until now, and how many of them a layout claimed."""
+        return self._counts + Counter({"not recorded": self._beats, "claimed": self._beats})
+
     def summary(self) -> str:
         """Say what the records came to."""
-        counted = ("recorded", "not recorded", "no event", "undecodable")
-        parts = ", ".join(f"{self.counts[name]} {name}" for name in counted)
-        return f"{self.counts['records']} stream records: {parts}"
+        counts = self.counts
+        parts = ", ".join(f"{counts[name]} {name}" for name in COUNTED)
+        return f"{sum(counts[name] for name in COUNTED)} stream records: {parts}"
 
     def _understood(self, entry: Entry, change: Change, source: Source | None, told: Interpretation) -> Explanation:
         event = told.event
         naming = self._namings[source.id] if source is not None else None
-        self.counts["claimed"] += source is not None
-        self.counts["no event" if event is None else "recorded" if event.recorded else "not recorded"] += 1
+        self._counts["claimed"] += source is not None
+        self._counts["no event" if event is None else "recorded" if event.recorded else "not recorded"] += 1
         return Explanation(
             sequence_number=_sequence(entry.raw),
             event=event.type if event is not None else None,
@@ -127,7 +132,7 @@ class Explainer:
         )
 
     def _broken(self, entry: Entry, reason: str, *, recorded: bool) -> Explanation:
-        self.counts["undecodable"] += 1
+        self._counts["undecodable"] += 1
         return Explanation(
             sequence_number=_sequence(entry.raw),
             event=UNDECODABLE,
@@ -156,8 +161,8 @@ class _Heartbeats:
     source: Source
     naming: Naming
     pulses: tuple[Pulse, ...]
-    _locks: dict[tuple[str, ...], HeldLock] = field(default_factory=dict)
-    _seconds: Any = None
+    _locks: dict[tuple[Any, ...], HeldLock] = field(default_factory=dict)
+    _seconds: Any = field(default_factory=object)
     _created_ms: int = -1
 
     def take(self, raw: Mapping[str, Any]) -> Heartbeat | None:
@@ -169,17 +174,17 @@ class _Heartbeats:
             old, new, keys = body["OldImage"], body["NewImage"], body["Keys"]
             if not (type(old) is dict and type(new) is dict and type(body) is dict):
                 return None
-            position = body["SequenceNumber"]
             found = self._beat(old, new)
             if found is None:
                 return None
             at, (owner, _version, _lease_ms) = found
-            names = self.source.key_schema.names
-            parts = [keys[name]["S"] for name in names if len(keys[name]) == 1]
-            held = self._locks.get((str(at), owner, *parts)) or self._remember(at, owner, parts)
-            decode.sequence_number(raw)
+            parts = [keys[name]["S"] for name in self.source.key_schema.names if len(keys[name]) == 1]
+            held = self._locks.get((at, owner, *parts)) or self._remember(at, owner, parts)
+            position = body["SequenceNumber"]
+            if not _is_position(position):
+                return None
             return Heartbeat(position, self._created(body), held)
-        except (FaultyPageError, WireFaultError, UnicodeEncodeError, KeyError, TypeError):
+        except (WireFaultError, UnicodeEncodeError, KeyError, TypeError):
             # The whole way tells what is wrong.
             return None
 
@@ -220,7 +225,7 @@ class _Heartbeats:
         )
         if len(self._locks) >= LOCKS_REMEMBERED_MAX:
             self._locks.clear()
-        self._locks[str(at), owner, *parts] = held
+        self._locks[at, owner, *parts] = held
         return held
 
 
@@ -232,6 +237,11 @@ def _heartbeats_of(sources: tuple[Source, ...], namings: Mapping[str, Naming]) -
     pulses = [layout.pulse for layout in source.layouts]
     sound = tuple(pulse for pulse in pulses if pulse is not None)
     return _Heartbeats(source, namings[source.id], sound) if len(sound) == len(pulses) else None
+
+
+def _is_position(value: Any) -> bool:
+    """Whether a sequence number is one, as `decode.sequence_number` has it."""
+    return type(value) is str and 0 < len(value) <= decode.SEQUENCE_DIGITS_MAX and value.isascii() and value.isdigit()
 
 
 def _shard(raw: Mapping[str, Any]) -> ShardRef:

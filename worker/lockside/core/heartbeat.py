@@ -6,7 +6,7 @@ interpret; a property test holds both ways to the same memory and the same batch
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lockside.core import decode, held
@@ -28,7 +28,8 @@ class Heartbeats:
 
     source: Source
     pulses: tuple[Pulse, ...]
-    _seconds: Any = None
+    # Equal to no creation time, also not to one that is missing.
+    _seconds: Any = field(default_factory=object)
     _created_ms: int = -1
 
     def take(self, raw: Mapping[str, Any], deadlines: Deadlines, now: Now) -> int | None:

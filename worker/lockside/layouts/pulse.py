@@ -94,7 +94,16 @@ class Beating:
 
 def _short(text: Any, wire: Any) -> bool:
     """Whether a wire value holds nothing but a short text."""
-    return type(text) is str and 0 < len(text) <= TEXT_MAX and len(wire) == 1
+    return type(text) is str and 0 < len(text) <= TEXT_MAX and len(wire) == 1 and (text.isascii() or _encodes(text))
+
+
+def _encodes(text: str) -> bool:
+    """Whether UTF-8 can hold a text: half of a surrogate pair is a fault that the layout's own reading tells."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def pulse_of(rows: RowRule, reader: LockReader, clock: LeaseClock) -> LockPulse | None:
