@@ -19,6 +19,7 @@ from lockside.engines.consumer import ShardConsumer
 from lockside.engines.discovery import Discovery, iterator_of, spelled
 from lockside.engines.kcl.checkpointer import Checkpointer, Saved
 from lockside.engines.kcl.handover import read_lines
+from lockside.engines.kcl.leases import LeaseTable
 from lockside.engines.kcl.memory import StreamMemory
 from lockside.engines.kcl.services import Services
 from lockside.engines.reach import DELIVERY_MS
@@ -45,11 +46,14 @@ PAGE_PAUSE_SECONDS: Final = 0.1
 class KclShard:
     """Consumes one shard. KCL calls it from one thread at a time."""
 
-    def __init__(self, plan: StreamPlan, shard: ShardRef, memory: StreamMemory, services: Services) -> None:
+    def __init__(
+        self, plan: StreamPlan, shard: ShardRef, memory: StreamMemory, leases: LeaseTable, services: Services
+    ) -> None:
         """Prepare; KCL's `initialize` begins."""
         self.shard = shard
         self._plan = plan
         self._memory = memory
+        self._leases = leases
         self._services = services
         self._clock = services.keeping.clock
         self._consumer: ShardConsumer | None = None
@@ -145,7 +149,8 @@ class KclShard:
 
     def _initialize(self, kcl_position: int | None) -> None:
         services, now_ms = self._services, self._clock.now().wall_ms
-        start = self._memory.start_of(self.shard.shard_id, kcl_position, now_ms)
+        lease = services.retrier.call("lease", lambda: self._leases.read(self.shard.shard_id))
+        start = self._memory.start_of(self.shard.shard_id, lease, kcl_position, now_ms)
         consumer = ShardConsumer(self._plan, self.shard, start, services.processors(self.shard), services.keeping)
         consumer.begin()
         if start.position is None:
@@ -154,7 +159,8 @@ class KclShard:
             consumer.trimmed(now_ms)
         self._saved = kcl_position
         self._consumer = consumer
-        services.keeping.meter.count("leases_taken", table=self._plan.table)
+        how = "moved" if lease is not None and lease.switches else "first" if start.position is None else "again"
+        services.keeping.meter.count("leases_taken", table=self._plan.table, how=how)
         # As text: a sequence number is wider than the 64 bits that JSON writers take for an integer.
         after = None if start.position is None else str(start.position)
         self._log.info("shard_started", **{telemetry.SEQUENCE: after})
