@@ -9,7 +9,8 @@ from uuid import uuid4
 import pytest
 
 from lockside.app import worker as app
-from lockside.app.worker import Worker, silence_max_ms
+from lockside.app.engine import silence_max_ms
+from lockside.app.worker import Worker
 from lockside.aws.tables import audit_table, state_table
 from lockside.core.change import ShardRef
 from lockside.emulators import tables

@@ -4,18 +4,18 @@
 """
 
 import os
-import random
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
 from ulid import ULID
 
 from lockside import __version__
-from lockside.app import fleet, sources
+from lockside.app import engine, fleet, sources
+from lockside.app.engine import Engine
 from lockside.app.owner import Owner, ownership_of
 from lockside.app.reporter import Facts, Reporter, StatusRows
 from lockside.app.sources import Stream
@@ -23,8 +23,8 @@ from lockside.app.timer import DeadlineTimer
 from lockside.audit.items import Retention
 from lockside.audit.table import AuditTable
 from lockside.audit.write import AuditTrail
-from lockside.aws.clients import ATTEMPTS_MAX, Clients, reached
-from lockside.aws.retrying import WAIT_MAX_SECONDS, Retrier, error_code, verdict
+from lockside.aws.clients import Clients, reached
+from lockside.aws.retrying import Retrier, error_code, verdict
 from lockside.core import observer, telemetry
 from lockside.core.change import ShardRef
 from lockside.core.entity import Keys
@@ -34,22 +34,15 @@ from lockside.core.ownership import Term
 from lockside.core.ports import Announce, Clock, Processor
 from lockside.core.recipe import recipe_digest, recipe_json
 from lockside.core.status import ShardView
-from lockside.engines.consumer import CheckpointPolicy, Keeping
 from lockside.engines.embedded.engine import EmbeddedEngine
-from lockside.engines.embedded.pace import Idle
-from lockside.engines.embedded.plan import Settings as Pace
-from lockside.engines.embedded.services import Services
-from lockside.engines.kcl.engine import KclEngine
-from lockside.engines.kcl.services import Services as KclServices
 from lockside.engines.kcl.worker_id import held_id
 from lockside.engines.processor import Neighbours, ShardProcessor
-from lockside.engines.stream import StreamPlan
 from lockside.engines.tables import FollowedTables
-from lockside.errors import FencedError, LocksideError, SetupError, StoppedError, UsageError
+from lockside.errors import FencedError, StoppedError, UsageError
 from lockside.ops import garbage, logs
 from lockside.ops.clock import EndpointClock, SystemClock
 from lockside.ops.health import HealthServer, Pages
-from lockside.ops.heartbeat import SILENCE_MAX_MS, Heartbeats
+from lockside.ops.heartbeat import Heartbeats
 from lockside.ops.metrics import PrometheusMeter
 from lockside.ops.shutdown import Shutdown
 from lockside.reactions.lapses import LapseWatch
@@ -71,31 +64,8 @@ EXIT_UNEXPECTED: Final = 4
 LIVE_WRITERS_MAX: Final = 8
 """Writes to the live index in flight at once."""
 
-DRAIN_SHARE: Final = 0.8
-"""Of the time for shutdown, what the engine may take for its last batches; the rest is for what follows it."""
-
 UNREADY_SECONDS: Final = 300.0
 """A change unwritten, or a shard not read, for so long makes the worker unready; the stream forgets after 24 hours."""
-
-
-class Engine(Protocol):
-    """What the worker asks of either engine."""
-
-    def run(self, stop: threading.Event) -> None:
-        """Read until told to stop."""
-        ...
-
-    def halted(self) -> Mapping[ShardRef, LocksideError]:
-        """Return the shards that were halted, and why."""
-        ...
-
-    def unread(self, failing_seconds_max: float) -> list[str]:
-        """Say what is not read."""
-        ...
-
-    def ended(self) -> Collection[ShardRef]:
-        """Return the shards that this worker read to their end."""
-        ...
 
 
 def quiet(_events: Sequence[Mapping[str, Any]]) -> None:
@@ -128,7 +98,7 @@ class Worker:
         self._clock = clock
         self._deadline_clock = EndpointClock(clock)
         self._failure: BaseException | None = None
-        self._heartbeats = Heartbeats(clock, silence_max_ms(settings))
+        self._heartbeats = Heartbeats(clock, engine.silence_max_ms(settings))
         self._processors: dict[ShardRef, ShardProcessor] = {}
         self._run_id = str(ULID.from_bytes(os.urandom(16)))
         retrier = self._retrier = Retrier(stop, self.meter, self._heartbeats.wait_here)
@@ -213,7 +183,7 @@ class Worker:
 
         A fleet has no owner: there KCL's leases say what is whose. Raises what stopped the worker.
         """
-        refuse_once(self._settings, once=once)
+        fleet.refuse_once(self._settings, once=once)
         self._tell_start()
         if self._in_fleet:
             term = fleet.term_of(self._settings, self._clients, self._clock, self._highest_epoch)
@@ -230,16 +200,16 @@ class Worker:
             self._owner.release()
 
     def _run(self, term: Term, *, once: bool) -> None:
-        engine = self._engine = self._make_engine(term)
-        reporter = self._make_reporter(engine, term)
+        reading = self._engine = self._make_engine(term)
+        reporter = self._make_reporter(reading, term)
         self._timer.start()
         try:
             self._observe("worker.started", {"version": __version__, "once": once})
             reporter.start()
-            if once and isinstance(engine, EmbeddedEngine):
-                engine.run_once(self._stop, self._timer.test_due)
+            if once and isinstance(reading, EmbeddedEngine):
+                reading.run_once(self._stop, self._timer.test_due)
             else:
-                engine.run(self._stop)
+                reading.run(self._stop)
         except StoppedError:
             LOG.info("stopped_before_start")
         except UsageError:
@@ -307,53 +277,34 @@ class Worker:
     def _in_fleet(self) -> bool:
         return self._settings.engine.kind == "kcl"
 
-    def _make_engine(self, term: Term) -> "Engine":
+    def _make_engine(self, term: Term) -> Engine:
         """Join the engine, once there is a term that its checkpoints can be conditional on."""
         clients, settings = self._clients, self._settings
         checkpoints = Checkpoints(clients.dynamodb, settings.state.table, self._retrier, self._clock, term)
-        plans = [plan_of(stream) for stream in self._streams.values()]
-        if self._in_fleet:
-            return self._make_fleet_engine(plans, checkpoints)
-        services = Services(
-            streams=clients.streams,
-            checkpoints=checkpoints,
+        parts = engine.Parts(
+            settings=settings,
+            clients=clients,
             clock=self._clock,
             meter=self.meter,
-            jitter=random.random,
-            settings=pace_of(settings),
+            retrier=self._retrier,
+            stop=self._stop,
             loops=self._heartbeats,
             tables=self._tables,
             heard=self._deadline_clock.heard,
-        )
-        return EmbeddedEngine(plans, self._processor, services)
-
-    def _make_fleet_engine(self, plans: Sequence[StreamPlan], checkpoints: Checkpoints) -> KclEngine:
-        clients, settings = self._clients, self._settings
-        pace = pace_of(settings)
-        services = KclServices(
-            member=fleet.member_of(settings, self._worker_id),
-            streams=clients.streams,
-            dynamodb=clients.dynamodb,
-            retrier=self._retrier,
-            stop=self._stop,
-            keeping=Keeping(checkpoints, self._clock, self.meter, pace.checkpoint, pace.page_records, pace.tip_pages),
             processors=self._processor,
             failed=self._failed,
-            tables=self._tables,
-            heard=self._deadline_clock.heard,
         )
-        machine = fleet.machine_of(settings.engine.kcl)
-        return KclEngine(plans, machine, services, self._heartbeats, pace.shutdown_seconds)
+        return engine.made(parts, self._streams.values(), checkpoints, self._worker_id)
 
-    def _make_reporter(self, engine: "Engine", term: Term) -> Reporter:
+    def _make_reporter(self, reading: Engine, term: Term) -> Reporter:
         settings, seconds = self._settings, self._settings.ops.status_seconds
         rows = StatusRows(
             StatusTable(self._clients.prompt, settings.state.table, settings.application),
             seconds,
-            fleet_ended=engine.ended if self._in_fleet else None,
+            fleet_ended=reading.ended if self._in_fleet else None,
         )
         streams = {stream.table: stream for stream in self._streams.values()}
-        facts = Facts(streams, self._worker_id or self._run_id, term.epoch, engine.halted, self._trail.in_force)
+        facts = Facts(streams, self._worker_id or self._run_id, term.epoch, reading.halted, self._trail.in_force)
         return Reporter(rows, facts, self._views, self._clock, seconds)
 
     def _views(self) -> Mapping[ShardRef, ShardView]:
@@ -415,7 +366,7 @@ def run(settings: Settings, *, once: bool = False) -> int:
     with ExitStack() as stack:
         member = ""
         if settings.engine.kind == "kcl":
-            refuse_once(settings, once=once)
+            fleet.refuse_once(settings, once=once)
             # Before the handlers: Java sets its own as it starts.
             fleet.machine_of(settings.engine.kcl).start()
             member = stack.enter_context(held_id(settings.application, settings.engine.kcl.worker_id))
@@ -439,50 +390,8 @@ def run(settings: Settings, *, once: bool = False) -> int:
             return EXIT_UNEXPECTED
         except Exception as error:
             if verdict(error) is Verdict.NOT_FOUND:
-                raise own_table_gone(settings) from error
+                raise sources.own_table_gone(settings) from error
             LOG.exception("worker_stopped", **{telemetry.ERROR: error_code(error)})
             return EXIT_UNEXPECTED
     LOG.info("stopped")
     return EXIT_GOOD
-
-
-def refuse_once(settings: Settings, *, once: bool) -> None:
-    """Refuse to drain what is there with a fleet: no worker of it can tell that nothing is left. Raises SetupError."""
-    if once and settings.engine.kind == "kcl":
-        raise SetupError(
-            '--once: needs engine.kind = "embedded"; in a fleet no worker can tell that nothing is left to read'
-        )
-
-
-def own_table_gone(settings: Settings) -> SetupError:
-    """Say what to do when a table of ours is gone: a watched one, or its stream, never ends the worker in this way."""
-    return SetupError(
-        f'audit.table = "{settings.audit.table}" or state.table = "{settings.state.table}": deleted while the worker '
-        "ran, which has stopped; restore it from a backup, or let `lockside init` make an empty one, and start again"
-    )
-
-
-def plan_of(stream: Stream) -> StreamPlan:
-    """Tell the engine of a stream."""
-    return StreamPlan(stream.table, stream.arn, stream.start, stream.sources[0].recipe.precision_ms, stream.on_gap)
-
-
-def silence_max_ms(settings: Settings) -> int:
-    """Return how long a turning loop may be silent: one wait, then two calls (iterator, page) that nobody answers."""
-    call_seconds = ATTEMPTS_MAX * (settings.aws.connect_timeout_seconds + settings.aws.read_timeout_seconds)
-    longest_seconds = max(WAIT_MAX_SECONDS, settings.engine.idle_max_ms / 1000) + 2 * call_seconds
-    return max(SILENCE_MAX_MS, round(longest_seconds * 1000))
-
-
-def pace_of(settings: Settings) -> Pace:
-    """Translate the settings of `[engine]`."""
-    engine = settings.engine
-    return Pace(
-        idle=Idle(engine.idle_min_ms / 1000, engine.idle_max_ms / 1000),
-        checkpoint=CheckpointPolicy(engine.checkpoint_interval_seconds),
-        page_records=engine.page_limit,
-        discovery_interval_seconds=engine.shard_listing_seconds,
-        shutdown_seconds=settings.ops.shutdown_seconds * DRAIN_SHARE,
-        threads=engine.threads,
-        in_flight_bytes=engine.in_flight_bytes,
-    )
