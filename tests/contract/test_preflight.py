@@ -318,3 +318,15 @@ def test_a_table_that_never_becomes_active_ends_in_a_message() -> None:
     stop.set()
     with pytest.raises(SetupError, match="run `lockside init` again"):
         provision.wait_active(Creating(), "slow", stop, print)
+
+
+def test_a_fleets_requests_are_counted(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """From the stream's shards, with the profile named; without KCL's jars it could not run."""
+    monkeypatch.setenv("M2_REPO", str(tmp_path / "empty"))
+    site.write("[keys]", '[engine]\nkind = "kcl"\n[keys]')
+    create_lock_table(site.clients.dynamodb, site.watched)
+    site.run("init")
+    by_setting = {finding.setting: finding for finding in site.examine()}
+    assert "1 open of 1 shards; each second about 1.0 GetRecords" in by_setting["engine.kcl.profile"].what
+    assert "(profile default, one worker)" in by_setting["engine.kcl.profile"].what
+    assert (by_setting["engine.kind"].level, by_setting["engine.kind"].fix) == ("fault", "run lockside kcl jars")

@@ -129,6 +129,7 @@ def test_an_application_without_a_worker(desk: Desk) -> None:
         "good": False,
         "problems": ["no worker has run yet; `lockside run` starts one"],
         "owner": None,
+        "members": None,
         "shards": [],
     }
 
@@ -249,3 +250,16 @@ def test_watch_refreshes_until_it_is_stopped(desk: Desk, moto: Emulator) -> None
     assert [report["good"] for report in reports] == [True, True]
     assert reports[0]["time"] < reports[1]["time"]
     assert time.monotonic() - began < WAIT_SECONDS_MAX
+
+
+def test_a_fleet_is_told_by_its_members(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no owner: who told of a shard just now is a member, and without one it is bad news."""
+    monkeypatch.setenv("LOCKSIDE_ENGINE__KIND", "kcl")
+    assert "no worker of the fleet tells of a shard" in desk.run().output
+    desk.tell(owner="host-a/0")
+    report = desk.run()
+    assert report.exit_code == 0, report.output
+    assert "a fleet of 1 worker: host-a/0" in report.output
+    assert (desk.answer()["members"], desk.answer()["owner"]) == (["host-a/0"], None)
+    desk.tell(owner="host-a/0", refreshed_ms=SystemClock().now().wall_ms - HOUR_MS)
+    assert desk.run().exit_code == 1

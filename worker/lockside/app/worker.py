@@ -261,6 +261,10 @@ class Worker:
                 engine.run(self._stop)
         except StoppedError:
             LOG.info("stopped_before_start")
+        except UsageError:
+            # An error that nobody understands weighs more than a halted shard: it is raised below.
+            if self._failure is None:
+                raise
         finally:
             # Also when the engine raised: whatever still waits for AWS in another thread must come to its end.
             self._stop.set()
@@ -282,7 +286,7 @@ class Worker:
         """Say why the worker does not do its whole job; nothing if it does."""
         reasons = [] if self._in_fleet else self._owner.unready(standby_is_ready=standby_is_ready)
         if self._engine is None:
-            return reasons or ["starting"]
+            return [*reasons, "starting"] if self._in_fleet else reasons
         reasons += self._engine.unread(UNREADY_SECONDS)
         for processor in list(self._processors.values()):
             seconds = processor.unwritten_seconds

@@ -3,20 +3,25 @@
 The engine follows the table, not one stream of it: switched off and on again, a table has another stream.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import structlog
 from botocore.exceptions import ClientError
 
 from lockside.aws.answers import having
 from lockside.aws.retrying import verdict
+from lockside.core import telemetry
 from lockside.core.failures import Verdict
+from lockside.engines.discovery import Discovery
 from lockside.state.streams import KnownStream, Streams
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
+
+LOG = structlog.get_logger(__name__)
 
 VIEW_TYPE: Final = "NEW_AND_OLD_IMAGES"
 
@@ -115,3 +120,32 @@ class FollowedTables:
     def forget(self, stream_arn: str) -> None:
         """Remember a stream no more."""
         self.streams.forget(stream_arn)
+
+
+def take_up(tables: Tables, newest: str) -> tuple[tuple[KnownStream, ...], list[KnownStream]]:
+    """Return what an earlier run knew of a table's streams, and those of it that are still to be read, oldest first.
+
+    If all are drained, the last one stands for the table until the one that took its place is found.
+    """
+    remembered = tables.known(newest)
+    if not remembered:
+        tables.found(newest, follows=False)
+        remembered = (KnownStream(newest),)
+    return remembered, [known for known in remembered if not known.drained] or [remembered[-1]]
+
+
+def successors(now: TableNow, known: Collection[str], tables: Tables, discovery: Discovery, table: str) -> list[str]:
+    """Find a table's new stream, and those that came and went before it was looked for, oldest first; remember them."""
+    if now.stream_arn is None or now.stream_arn in known:
+        return []
+    if not now.usable:
+        reason = f"its view type is not {VIEW_TYPE}"
+        LOG.error("stream_not_usable", **{telemetry.TABLE: table, telemetry.REASON: reason})
+        return []
+    last = max(known)
+    listed = {arn for arn in discovery.streams(table) if last < arn < now.stream_arn}
+    found = sorted({*listed, now.stream_arn})
+    for arn in found:
+        LOG.warning("stream_replaced", **{telemetry.TABLE: table, telemetry.REASON: arn})
+        tables.found(arn, follows=True)
+    return found

@@ -21,9 +21,8 @@ from lockside.engines.embedded.reader import ShardReader
 from lockside.engines.embedded.services import Services
 from lockside.engines.embedded.watch import StreamWatch
 from lockside.engines.stream import StreamPlan
-from lockside.engines.tables import VIEW_TYPE, TableNow
+from lockside.engines.tables import TableNow, successors, take_up
 from lockside.errors import LocksideError, SetupError
-from lockside.state.streams import KnownStream
 
 LOG = structlog.get_logger(__name__)
 
@@ -128,13 +127,7 @@ class TableWatch:
 
     def _take_up(self) -> None:
         """Go on with the streams that an earlier run knew and did not drain."""
-        tables, newest = self._services.tables, self.plan.stream_arn
-        remembered = tables.known(newest)
-        if not remembered:
-            tables.found(newest, follows=False)
-            remembered = (KnownStream(newest),)
-        # If all are drained, the last one stands for the table until the one that took its place is found.
-        unread = [known for known in remembered if not known.drained] or [remembered[-1]]
+        remembered, unread = take_up(self._services.tables, self.plan.stream_arn)
         self._known = {known.arn for known in remembered}
         self._bygone.add(known.arn for known in remembered[:-1] if known.drained)
         self._streams = [self._watch(known.arn, follows=known.follows) for known in unread]
@@ -169,19 +162,13 @@ class TableWatch:
 
     def _note_stream(self, now: TableNow, discovery: Discovery) -> None:
         """Take up the table's new stream, and those that came and went before it was looked for."""
-        if now.stream_arn is None or now.stream_arn in self._known:
-            return
-        if not now.usable:
-            self._log.error("stream_not_usable", **{telemetry.REASON: f"its view type is not {VIEW_TYPE}"})
-            return
-        last = max(self._known)
-        listed = {arn for arn in discovery.streams(self.plan.table) if last < arn < now.stream_arn}
-        for arn in sorted({*listed, now.stream_arn}):
-            self._log.warning("stream_replaced", **{telemetry.REASON: arn})
-            self._services.tables.found(arn, follows=True)
+        found = successors(now, self._known, self._services.tables, discovery, self.plan.table)
+        for arn in found:
             self._known.add(arn)
             self._streams[-1].superseded()
             self._streams.append(self._watch(arn, follows=True))
+        if not found:
+            return
         self.gone = False
         self._failure = None
         self._asked_why = self._told_drained = False

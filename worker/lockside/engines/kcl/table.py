@@ -17,9 +17,8 @@ from lockside.engines.discovery import Discovery
 from lockside.engines.kcl.services import Services
 from lockside.engines.kcl.stream_run import StreamRun
 from lockside.engines.stream import StreamPlan
-from lockside.engines.tables import VIEW_TYPE, TableNow
+from lockside.engines.tables import TableNow, successors, take_up
 from lockside.errors import SetupError
-from lockside.state.streams import KnownStream
 
 LOG = structlog.get_logger(__name__)
 
@@ -48,12 +47,7 @@ class TableRun:
 
     def begin(self) -> None:
         """Go on with the streams that an earlier run knew and did not drain."""
-        tables, newest = self._services.tables, self.plan.stream_arn
-        remembered = tables.known(newest)
-        if not remembered:
-            tables.found(newest, follows=False)
-            remembered = (KnownStream(newest),)
-        unread = [known for known in remembered if not known.drained] or [remembered[-1]]
+        remembered, unread = take_up(self._services.tables, self.plan.stream_arn)
         self._known = {known.arn for known in remembered}
         self._runs = [self._run(known.arn, follows=known.follows) for known in unread]
         self._listen(self._runs[0])
@@ -119,19 +113,12 @@ class TableRun:
 
     def _note_stream(self, now: TableNow) -> None:
         """Take up the table's new stream, and those that came and went before it was looked for."""
-        if now.stream_arn is None or now.stream_arn in self._known:
-            return
-        if not now.usable:
-            self._log.error("stream_not_usable", **{telemetry.REASON: f"its view type is not {VIEW_TYPE}"})
-            return
-        last = max(self._known)
-        listed = {arn for arn in Discovery(self._services.streams).streams(self.plan.table) if arn > last}
-        for arn in sorted({*(arn for arn in listed if arn < now.stream_arn), now.stream_arn}):
-            self._log.warning("stream_replaced", **{telemetry.REASON: arn})
-            self._services.tables.found(arn, follows=True)
-            self._known.add(arn)
-            self._runs.append(self._run(arn, follows=True))
-        self._gone = False
+        discovery = Discovery(self._services.streams)
+        found = successors(now, self._known, self._services.tables, discovery, self.plan.table)
+        self._known |= set(found)
+        self._runs += [self._run(arn, follows=True) for arn in found]
+        if found:
+            self._gone = False
 
     def _move_on(self) -> None:
         """Go on to the next stream, now that this one is drained."""
