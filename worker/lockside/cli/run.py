@@ -54,7 +54,7 @@ def run(  # noqa: PLR0913 - one argument for each flag
         "ops.log_format": log_format,
     }
     settings = read_settings(config, flags)
-    from lockside.app.worker import run as run_worker
+    from lockside.app.run import run as run_worker
 
     code = run_worker(settings, once=once)
     if settings.engine.kind == "kcl":
