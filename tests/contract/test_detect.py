@@ -128,7 +128,9 @@ def test_several_kinds_of_rows_become_sources_that_do_not_meet(site: Site) -> No
     with site.file.open("a", encoding="utf-8") as file:
         file.write(answer["toml"])
     settings = load(site.file)
-    found = [one for one in preflight.examine(settings, site.clients, SystemClock(), uuid4().hex) if one.table == site.table]
+    found = [
+        one for one in preflight.examine(settings, site.clients, SystemClock(), uuid4().hex) if one.table == site.table
+    ]
     assert not [one for one in found if one.level == "fault"]
     told = {one.what for one in found}
     assert "layout tristanls-open has 3 of 9 sampled rows" in told

@@ -14,7 +14,7 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 
-from lockside.app import worker
+from lockside.app.run import run
 from lockside.aws.tables import audit_table, state_table
 from lockside.cli.main import main
 from lockside.core.change import ShardRef
@@ -208,8 +208,8 @@ def test_what_a_real_run_leaves_to_be_read(desk: Desk) -> None:
         row = {**lock_keys(f"job-{number}"), **pydynlock("alpha", "v1", "3600")}
         desk.client.put_item(TableName=f"locks-{desk.name}", Item=row)
     before_ms = SystemClock().now().wall_ms
-    assert worker.run(load(desk.config), once=True) == 0
-    assert worker.run(load(desk.config), once=True) == 0
+    assert run(load(desk.config), once=True) == 0
+    assert run(load(desk.config), once=True) == 0
     answer = desk.answer()
     assert answer["problems"][0].startswith("no worker runs: the last one, on ")
     assert (answer["owner"]["worker"], answer["owner"]["epoch"]) == (None, 2)

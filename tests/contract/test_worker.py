@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from lockside.app import worker as app
-from lockside.app.worker import Worker, silence_max_ms
+from lockside.app import run as app
+from lockside.app.pace import silence_max_ms
+from lockside.app.worker import Worker
 from lockside.aws.tables import audit_table, state_table
 from lockside.core.change import ShardRef
 from lockside.emulators import tables
@@ -76,7 +77,7 @@ def test_a_table_of_ours_that_is_deleted_is_one_clear_message(
         dynamodb(moto).delete_table(TableName=getattr(settings, table).table)
         return made
 
-    monkeypatch.setattr(app.Worker, "connected", then_delete)
+    monkeypatch.setattr(Worker, "connected", then_delete)
     with pytest.raises(SetupError, match=rf"{table}\.table = .*lockside init"):
         app.run(settings, once=True)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lockside.app.worker import silence_max_ms
+from lockside.app.pace import silence_max_ms
 from lockside.settings import Settings, load
 from tests.deploy import DEPLOY, parse
 

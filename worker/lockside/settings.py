@@ -3,12 +3,10 @@
 `config/lockside.toml` shows every key. Units live in names; an empty text means "not set", as TOML has no null.
 """
 
-import difflib
-import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -24,6 +22,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, SettingsConfigDict, SettingsError
 
 from lockside.errors import ConfigError, LayoutError
+from lockside.faults import fault, unknown_environment
 from lockside.layouts.registry import Registry, builtin
 from lockside.layouts.schema import Rows
 from lockside.layouts.spec import load as load_layout
@@ -32,7 +31,6 @@ ENV_PREFIX: Final = "LOCKSIDE_"
 ENV_DELIMITER: Final = "__"
 PORT_MAX: Final = 65535
 PRECISION_MS_MAX: Final = 60_000
-VALUE_CHARACTERS_MAX: Final = 80
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 TableName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")]
@@ -289,7 +287,7 @@ def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Setti
     """
     document = _read(path)
     flags = _nested({name: value for name, value in (overrides or {}).items() if value is not None})
-    faults = list(_unknown_environment())
+    faults = list(unknown_environment(ENV_PREFIX, ENV_DELIMITER, Settings))
     try:
         environment = EnvSettingsSource(Settings)
         layers = (InitSettingsSource(Settings, flags), environment, InitSettingsSource(Settings, document))
@@ -299,7 +297,7 @@ def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Setti
         faults.append(f"environment: {error}; a section or list is written as JSON, for example '[{{...}}]'")
     except ValidationError as error:
         origins = ((flags, "a flag"), (environment(), "the environment"))
-        faults += [_fault(detail, origins) for detail in error.errors(include_url=False)]
+        faults += [fault(Settings, detail, origins) for detail in error.errors(include_url=False)]
     if faults:
         count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
         raise ConfigError("\n".join([f"{count} in the settings ({path or 'no file'}):", *(f"  {f}" for f in faults)]))
@@ -328,68 +326,3 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
             branch = branch.setdefault(section, {})
         branch[key] = value
     return tree
-
-
-def _unknown_environment() -> Iterator[str]:
-    """Find variables of unknown sections.
-
-    Only those with `__`: Kubernetes sets LOCKSIDE_SERVICE_HOST and the like where a Service is called lockside.
-    """
-    for variable in sorted(os.environ):
-        section, delimiter, _ = variable.upper().removeprefix(ENV_PREFIX).partition(ENV_DELIMITER)
-        if variable.upper().startswith(ENV_PREFIX) and delimiter and section.lower() not in Settings.model_fields:
-            yield f"{variable}: unknown section{_nearest(section.lower(), Settings.model_fields)}"
-
-
-def _nearest(key: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(key, list(known), n=1)
-    return f'; did you mean "{close[0]}"?' if close else f"; known here: {', '.join(known)}"
-
-
-def _fault(detail: Mapping[str, Any], origins: Sequence[tuple[Mapping[str, Any], str]]) -> str:
-    location: tuple[str | int, ...] = detail["loc"]
-    origin = next((f" (from {name})" for tree, name in origins if _holds(tree, location)), "")
-    path = _spell(location) + origin
-    kind, allowed = detail["type"], str(detail["msg"])
-    if kind == "extra_forbidden":
-        # What stands under an unknown key may be a secret put in the wrong place: it is not shown.
-        return f"{path}: unknown key{_nearest(str(location[-1]), _known_keys(location[:-1]))}"
-    if kind == "missing":
-        return f"{path}: is missing"
-    for opening in ("Value error, ", "Input ", "String ", "Assertion failed, "):
-        allowed = allowed.removeprefix(opening)
-    value = detail["input"]
-    if isinstance(value, BaseModel | Mapping | list | tuple):
-        return f"{path}: {allowed}"
-    return f"{path} = {_shown(value)}: {allowed}"
-
-
-def _shown(value: object) -> str:
-    """Show a scalar setting; a URL's user part is a credential."""
-    text = str(value)
-    if "@" in text:
-        text = "…@" + text.rpartition("@")[2]
-    text = text if len(text) <= VALUE_CHARACTERS_MAX else text[:VALUE_CHARACTERS_MAX] + "…"
-    return f'"{text}"' if isinstance(value, str) else text
-
-
-def _spell(location: Sequence[str | int]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
-
-
-def _holds(tree: Any, location: Sequence[str | int]) -> bool:
-    for part in location:
-        if not isinstance(tree, Mapping) or part not in tree:
-            return isinstance(tree, list | tuple)
-        tree = tree[part]
-    return True
-
-
-def _known_keys(location: Sequence[str | int]) -> Sequence[str]:
-    model: Any = Settings
-    for part in location:
-        if isinstance(part, int):
-            continue
-        annotation = model.model_fields[part].annotation
-        model = next((a for a in get_args(annotation) if isinstance(a, type) and issubclass(a, BaseModel)), annotation)
-    return list(model.model_fields)

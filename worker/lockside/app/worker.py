@@ -1,103 +1,59 @@
 """The worker: all parts joined, run until told to stop.
 
-`run` is what `lockside run` starts, and what the demo and the live tests start too.
+What `lockside run` starts (see run.py), and what the demo and the live tests start too.
 """
 
 import os
-import random
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
 from ulid import ULID
 
 from lockside import __version__
 from lockside.app import fleet, sources
+from lockside.app.engine import Engine, Surroundings
+from lockside.app.neighbours import Grounds
 from lockside.app.owner import Owner, last_words, ownership_of
+from lockside.app.pace import pace_of, silence_max_ms
 from lockside.app.reporter import Facts, Reporter, StatusRows
 from lockside.app.sources import Stream
 from lockside.app.timer import DeadlineTimer
 from lockside.audit.items import Retention
 from lockside.audit.table import AuditTable
 from lockside.audit.write import AuditTrail
-from lockside.aws.clients import ATTEMPTS_MAX, Clients, reached
-from lockside.aws.retrying import WAIT_MAX_SECONDS, Retrier, error_code, verdict
+from lockside.aws.clients import Clients, reached
+from lockside.aws.retrying import Retrier
 from lockside.core import observer, telemetry
 from lockside.core.change import ShardRef
 from lockside.core.entity import Keys
 from lockside.core.event import ObserverType
-from lockside.core.failures import Verdict
 from lockside.core.ownership import Term
 from lockside.core.ports import Announce, Clock, Processor
 from lockside.core.recipe import recipe_digest, recipe_json
 from lockside.core.status import ShardView
-from lockside.engines.consumer import CheckpointPolicy, Keeping
 from lockside.engines.embedded.engine import EmbeddedEngine
-from lockside.engines.embedded.pace import Idle
 from lockside.engines.embedded.plan import Settings as Pace
-from lockside.engines.embedded.services import Services
-from lockside.engines.kcl.engine import KclEngine
-from lockside.engines.kcl.services import Services as KclServices
-from lockside.engines.kcl.worker_id import held_id
-from lockside.engines.processor import Neighbours, ShardProcessor
-from lockside.engines.stream import StreamPlan
+from lockside.engines.processor import ShardProcessor
 from lockside.engines.tables import FollowedTables
-from lockside.errors import FencedError, LocksideError, SetupError, StoppedError, UsageError
-from lockside.ops import garbage, logs
+from lockside.errors import FencedError, LocksideError, StoppedError, UsageError
 from lockside.ops.clock import EndpointClock, SystemClock
-from lockside.ops.health import HealthServer, Pages
-from lockside.ops.heartbeat import SILENCE_MAX_MS, Heartbeats
+from lockside.ops.heartbeat import Heartbeats
 from lockside.ops.metrics import PrometheusMeter
-from lockside.ops.shutdown import Shutdown
-from lockside.ops.supervisor import Supervised, Supervisor
-from lockside.reactions.lapses import LapseWatch
-from lockside.reactions.rows import BatchRowReader
 from lockside.settings import Settings
 from lockside.state import keys_file
-from lockside.state.checkpoints import Checkpoints
-from lockside.state.live_index import NONCE_BYTES, LiveTable
-from lockside.state.live_statements import Statements
 from lockside.state.status import StatusTable
 from lockside.state.streams import Streams as StreamRows
-from lockside.state.undecodable import Limits, UndecodableTable
 
 LOG = structlog.get_logger(__name__)
-
-EXIT_GOOD: Final = 0
-EXIT_UNEXPECTED: Final = 4
 
 LIVE_WRITERS_MAX: Final = 8
 """Writes to the live index in flight at once."""
 
-DRAIN_SHARE: Final = 0.8
-"""Of the time for shutdown, what the engine may take for its last batches; the rest is for what follows it."""
-
 UNREADY_SECONDS: Final = 300.0
 """A change unwritten, or a shard not read, for so long makes the worker unready; the stream forgets after 24 hours."""
-
-
-class Engine(Protocol):
-    """What the worker asks of either engine."""
-
-    def run(self, stop: threading.Event) -> None:
-        """Read until told to stop."""
-        ...
-
-    def halted(self) -> Mapping[ShardRef, LocksideError]:
-        """Return the shards that were halted, and why."""
-        ...
-
-    def unread(self, failing_seconds_max: float) -> list[str]:
-        """Say what is not read."""
-        ...
-
-    def ended(self) -> Collection[ShardRef]:
-        """Return the shards that this worker read to their end."""
-        ...
 
 
 def quiet(_events: Sequence[Mapping[str, Any]]) -> None:
@@ -118,8 +74,12 @@ class Worker:
         clock: Clock,
         announce: Announce = quiet,
         worker_id: str = "",
+        pace: Pace | None = None,
     ) -> None:
-        """Join the parts; nothing is called and no thread started yet. `worker_id` is this worker's in a fleet."""
+        """Join the parts; nothing is called and no thread started yet. `worker_id` is this worker's in a fleet.
+
+        `pace` is how fast it reads, where it is not to be the settings'.
+        """
         self.meter = PrometheusMeter()
         self._settings = settings
         self._keys = keys
@@ -138,50 +98,18 @@ class Worker:
         retention = Retention(settings.audit.retention_days or None)
         self._trail = AuditTrail(AuditTable(clients.writer, settings.audit.table, retrier), clock, retention)
         self._pool = ThreadPoolExecutor(LIVE_WRITERS_MAX, thread_name_prefix="live-index")
-        live = LiveTable(
-            clients.dynamodb,
-            settings.state.table,
-            keys,
-            retrier,
-            self._pool,
-            lambda: os.urandom(NONCE_BYTES),
-            Statements(clients.dynamodb, settings.state.table) if settings.state.batched else None,
-        )
-        lapses = LapseWatch(
-            sources={source.id: source for stream in streams for source in stream.sources},
-            keys=keys,
-            reader=BatchRowReader(clients.dynamodb),
-            trail=self._trail,
-            clock=self._deadline_clock,
-            meter=self.meter,
-            announce=announce,
-        )
         self._timer = DeadlineTimer(clock, self._heartbeats, self._failed)
-        undecodables = UndecodableTable(
-            clients.dynamodb,
-            settings.state.table,
-            keys.seal,
-            retrier,
-            lambda: os.urandom(NONCE_BYTES),
-            Limits(settings.engine.undecodable_max, settings.engine.undecodable_bytes_max),
+        grounds = Grounds(
+            settings, clients, keys, retrier, self._pool, self._trail, self._deadline_clock, self.meter, announce
         )
-        self._neighbours = Neighbours(
-            self._trail,
-            live,
-            lapses,
-            undecodables,
-            self._deadline_clock,
-            self.meter,
-            announce,
-            rearmed=self._timer.rearmed,
-        )
+        self._neighbours = grounds.neighbours(streams, self._timer.rearmed)
+        self._surroundings = self._look_around(pace or pace_of(settings), worker_id)
         self._engine: Engine | None = None
-        self._worker_id = worker_id
         ownership = ownership_of(settings, clients.prompt, clock, self._run_id, self._highest_epoch)
         self._owner = Owner(ownership, clock, self._heartbeats, self.meter, self._failed)
 
     @classmethod
-    def connected(
+    def connected(  # noqa: PLR0913 - each but the first has a name
         cls,
         settings: Settings,
         *,
@@ -189,6 +117,7 @@ class Worker:
         clock: Clock | None = None,
         announce: Announce = quiet,
         worker_id: str = "",
+        pace: Pace | None = None,
     ) -> "Worker":
         """Connect and find the tables.
 
@@ -199,23 +128,15 @@ class Worker:
         for section, table in (("audit", settings.audit.table), ("state", settings.state.table)):
             sources.describe_own(clients.dynamodb, table, f"{section}.table")
         streams = sources.resolve(clients.dynamodb, settings, keys)
-        return cls(
-            settings,
-            clients,
-            keys,
-            streams,
-            stop=stop,
-            clock=clock or SystemClock(),
-            announce=announce,
-            worker_id=worker_id,
-        )
+        timing: Any = {"stop": stop, "clock": clock or SystemClock(), "pace": pace}
+        return cls(settings, clients, keys, streams, **timing, announce=announce, worker_id=worker_id)
 
     def run(self, *, once: bool = False) -> None:
         """Stand by until the application is ours; then consume until stopped, or with `once` until all is drained.
 
         A fleet has no owner: there KCL's leases say what is whose. Raises what stopped the worker.
         """
-        refuse_once(self._settings, once=once)
+        fleet.refuse_once(self._settings, once=once)
         self._tell_start()
         if self._in_fleet:
             term = fleet.term_of(self._settings, self._clients, self._clock, self._highest_epoch)
@@ -236,7 +157,7 @@ class Worker:
             self._owner.release(ended)
 
     def _run(self, term: Term, *, once: bool) -> None:
-        engine = self._engine = self._make_engine(term)
+        engine = self._engine = self._surroundings.engine(list(self._streams.values()), term)
         reporter = self._make_reporter(engine, term)
         fenced = False
         try:
@@ -323,54 +244,29 @@ class Worker:
         return {} if self._engine is None else self._engine.halted()
 
     def _highest_epoch(self) -> int:
-        checkpoints = Checkpoints(self._clients.dynamodb, self._settings.state.table, self._retrier, self._clock)
-        # Also of streams whose place was taken: they may not be drained yet.
-        known = {stream.arn for arn in self._streams for stream in self._tables.known(arn)}
-        return max((checkpoints.highest_epoch(arn) for arn in {*self._streams, *known}), default=0)
+        return self._surroundings.highest_epoch(self._streams)
 
     @property
     def _in_fleet(self) -> bool:
         return self._settings.engine.kind == "kcl"
 
-    def _make_engine(self, term: Term) -> "Engine":
-        """Join the engine, once there is a term that its checkpoints can be conditional on."""
-        clients, settings = self._clients, self._settings
-        checkpoints = Checkpoints(
-            clients.dynamodb, settings.state.table, self._retrier, self._clock, term, self._trail.begun_ms
-        )
-        plans = [plan_of(stream) for stream in self._streams.values()]
-        if self._in_fleet:
-            return self._make_fleet_engine(plans, checkpoints)
-        services = Services(
-            streams=clients.streams,
-            checkpoints=checkpoints,
+    def _look_around(self, pace: Pace, worker_id: str) -> Surroundings:
+        return Surroundings(
+            settings=self._settings,
+            clients=self._clients,
+            trail=self._trail,
+            tables=self._tables,
+            retrier=self._retrier,
             clock=self._clock,
             meter=self.meter,
-            jitter=random.random,
-            settings=pace_of(settings),
             loops=self._heartbeats,
-            tables=self._tables,
-            heard=self._deadline_clock.heard,
-        )
-        return EmbeddedEngine(plans, self._processor, services)
-
-    def _make_fleet_engine(self, plans: Sequence[StreamPlan], checkpoints: Checkpoints) -> KclEngine:
-        clients, settings = self._clients, self._settings
-        pace = pace_of(settings)
-        services = KclServices(
-            member=fleet.member_of(settings, self._worker_id),
-            streams=clients.streams,
-            dynamodb=clients.dynamodb,
-            retrier=self._retrier,
+            pace=pace,
             stop=self._stop,
-            keeping=Keeping(checkpoints, self._clock, self.meter, pace.checkpoint, pace.page_records, pace.tip_pages),
             processors=self._processor,
-            failed=self._failed,
-            tables=self._tables,
             heard=self._deadline_clock.heard,
+            failed=self._failed,
+            worker_id=worker_id,
         )
-        machine = fleet.machine_of(settings.engine.kcl)
-        return KclEngine(plans, machine, services, self._heartbeats, pace.shutdown_seconds)
 
     def _make_reporter(self, engine: "Engine", term: Term) -> Reporter:
         settings, seconds = self._settings, self._settings.ops.status_seconds
@@ -380,7 +276,9 @@ class Worker:
             fleet_ended=engine.ended if self._in_fleet else None,
         )
         streams = {stream.table: stream for stream in self._streams.values()}
-        facts = Facts(streams, self._worker_id or self._run_id, term.epoch, engine.halted, self._trail.in_force)
+        facts = Facts(
+            streams, self._surroundings.worker_id or self._run_id, term.epoch, engine.halted, self._trail.in_force
+        )
         return Reporter(rows, facts, self._views, self._clock, seconds)
 
     def _views(self) -> Mapping[ShardRef, ShardView]:
@@ -430,89 +328,3 @@ class Worker:
     def _failed(self, error: BaseException) -> None:
         self._failure = error
         self._stop.set()
-
-
-def run(settings: Settings, *, once: bool = False) -> int:
-    """Run a worker in this process until a signal stops it; return its exit code.
-
-    Raises UsageError where it cannot start or run on for a reason that its user can mend.
-    """
-    logs.configure(settings.ops.log_level, settings.ops.log_format)
-    stop = threading.Event()
-    with ExitStack() as stack:
-        member = ""
-        if settings.engine.kind == "kcl":
-            refuse_once(settings, once=once)
-            # Before the handlers: Java sets its own as it starts.
-            fleet.machine_of(settings.engine.kcl).start()
-            member = stack.enter_context(held_id(settings.application, settings.engine.kcl.worker_id))
-            LOG.info("member", worker=member, **{telemetry.APPLICATION: settings.application})
-        stack.enter_context(Shutdown(stop, settings.ops.shutdown_seconds).handlers())
-        worker = Worker.connected(settings, stop=stop, worker_id=member)
-        stack.callback(worker.close)
-        garbage.calm()
-        if settings.ops.listen:
-            worker.meter.refresh_with(worker.refresh)
-            fit = partial(worker.ready, standby_is_ready=True)
-            pages = Pages(live=worker.live, ready=worker.ready, fit=fit, metrics=worker.meter.render)
-            host, port = stack.enter_context(HealthServer(settings.ops.listen, pages)).address
-            LOG.info("listening", host=host, port=port)
-        supervisor = Supervisor.of(os.environ, os.getpid())
-        stack.enter_context(Supervised(supervisor, stop, worker.live, worker.ready))
-        try:
-            worker.run(once=once)
-        except UsageError:
-            raise
-        except FencedError as error:
-            # Its text is our own and tells who must do what: a traceback would only hide it.
-            LOG.error("fenced", **{telemetry.REASON: str(error)})  # noqa: TRY400
-            return EXIT_UNEXPECTED
-        except Exception as error:
-            if verdict(error) is Verdict.NOT_FOUND:
-                raise own_table_gone(settings) from error
-            LOG.exception("worker_stopped", **{telemetry.ERROR: error_code(error)})
-            return EXIT_UNEXPECTED
-    LOG.info("stopped")
-    return EXIT_GOOD
-
-
-def refuse_once(settings: Settings, *, once: bool) -> None:
-    """Refuse to drain what is there with a fleet: no worker of it can tell that nothing is left. Raises SetupError."""
-    if once and settings.engine.kind == "kcl":
-        raise SetupError(
-            '--once: needs engine.kind = "embedded"; in a fleet no worker can tell that nothing is left to read'
-        )
-
-
-def own_table_gone(settings: Settings) -> SetupError:
-    """Say what to do when a table of ours is gone: a watched one, or its stream, never ends the worker in this way."""
-    return SetupError(
-        f'audit.table = "{settings.audit.table}" or state.table = "{settings.state.table}": deleted while the worker '
-        "ran, which has stopped; restore it from a backup, or let `lockside init` make an empty one, and start again"
-    )
-
-
-def plan_of(stream: Stream) -> StreamPlan:
-    """Tell the engine of a stream."""
-    return StreamPlan(stream.table, stream.arn, stream.start, stream.sources[0].recipe.precision_ms, stream.on_gap)
-
-
-def silence_max_ms(settings: Settings) -> int:
-    """Return how long a turning loop may be silent: one wait, then two calls (iterator, page) that nobody answers."""
-    call_seconds = ATTEMPTS_MAX * (settings.aws.connect_timeout_seconds + settings.aws.read_timeout_seconds)
-    longest_seconds = max(WAIT_MAX_SECONDS, settings.engine.idle_max_ms / 1000) + 2 * call_seconds
-    return max(SILENCE_MAX_MS, round(longest_seconds * 1000))
-
-
-def pace_of(settings: Settings) -> Pace:
-    """Translate the settings of `[engine]`."""
-    engine = settings.engine
-    return Pace(
-        idle=Idle(engine.idle_min_ms / 1000, engine.idle_max_ms / 1000),
-        checkpoint=CheckpointPolicy(engine.checkpoint_interval_seconds),
-        page_records=engine.page_limit,
-        discovery_interval_seconds=engine.shard_listing_seconds,
-        shutdown_seconds=settings.ops.shutdown_seconds * DRAIN_SHARE,
-        threads=engine.threads,
-        in_flight_bytes=engine.in_flight_bytes,
-    )

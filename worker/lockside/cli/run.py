@@ -55,7 +55,7 @@ def run(  # noqa: PLR0913 - one argument for each flag
         "ops.log_format": log_format,
     }
     settings = read_settings(config, flags)
-    from lockside.app.worker import run as run_worker
+    from lockside.app.run import run as run_worker
 
     if settings.engine.kind == "kcl":
         _run_and_leave(lambda: run_worker(settings, once=once))
