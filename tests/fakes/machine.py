@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+YEARS_AHEAD_MS = 7 * 366 * 86_400_000
+
+
 class FakeMachine:
     """Implements `lockside.stores.machine.Machine`. Machines of one test share their time by sharing `others`."""
 
@@ -17,7 +20,8 @@ class FakeMachine:
         """Start all clocks; `on_wait` is called in each wait, before its time has passed."""
         self.ms = 1_000
         self.asleep_ms = 0
-        self.wall_offset_ms = START_MS
+        # Ahead of the real clock: emulators delete by it what is past its time.
+        self.wall_offset_ms = START_MS + YEARS_AHEAD_MS
         self.waits: list[float] = []
         self.on_wait: Callable[[], object] = lambda: None
         self._random = random.Random(seed)  # noqa: S311 - repeatable

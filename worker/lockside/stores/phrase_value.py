@@ -108,14 +108,14 @@ def _encoded(value: Value) -> tuple[str, dict[str, Any], int]:
 def _number(value: Decimal) -> str:
     try:
         read = attributes.number(str(value))
-        if read and not EXPONENT_MIN <= read.adjusted() <= EXPONENT_MAX:
-            raise WireFaultError("number")
-        return attributes.number_text(read)
     except WireFaultError:
+        read = None
+    if read is None or (read and not EXPONENT_MIN <= read.adjusted() <= EXPONENT_MAX):
         raise LimitError(
             f"decimal of {len(value.as_tuple().digits)} digits: DynamoDB holds {DIGITS_MAX} digits, from 1e-130 to "
             "9.9e125, and no NaN or infinity; store its text"
-        ) from None
+        )
+    return attributes.number_text(read)
 
 
 def _json(value: Json) -> tuple[str, dict[str, Any], int]:
