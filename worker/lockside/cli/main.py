@@ -43,6 +43,8 @@ VERBS: Final[Mapping[str, Verb]] = {
     "query": Verb("lockside.cli.query:query", "Look up a lock, a session, an actor or a kind of event."),
     "status": Verb("lockside.cli.status:status", "Say how the worker stands: its owner, each shard, its lag."),
     "redrive": Verb("lockside.cli.redrive:redrive", "Read undecodable changes again, and record what they say."),
+    "lock": Verb("lockside.cli.lock:lock", "Hold a lock while a command runs: flock for DynamoDB."),
+    "phrases": Verb("lockside.cli.phrases:phrases", "Print the key phrases under a prefix, in order."),
     "version": Verb("lockside.cli.version:version", "Print the version."),
 }
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS: Final = 20.0
 WAIT_SECONDS: Final = 60.0
+WAIT_SECONDS_MAX: Final = 366 * 86_400.0
+"""For who waits for ever."""
+
 LOOK_SECONDS: Final = 1.0
 BEATS_PER_LEASE: Final = 3
 BEATS_PER_LEASE_MIN: Final = 2
