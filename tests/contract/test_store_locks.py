@@ -205,6 +205,20 @@ def test_credentials_that_expire_under_a_lock_lose_it_in_time(desk: StoreDesk) -
         held.check()
 
 
+def test_a_lock_may_be_released_as_it_is_told_to_be_lost(desk: StoreDesk) -> None:
+    """From within the callback, by a heartbeat or by the clock."""
+    client = desk.lock_client("a")
+    held = client.acquire("job", lease=LEASE, on_lost=lambda lock: lock.release())
+    desk.drop("job")
+    desk.machine.advance(4)
+    client.keeper.beat_turn()
+    assert held.lost is not None
+    held = client.acquire("job", lease=LEASE, on_lost=lambda lock: lock.release())
+    desk.machine.advance(11)
+    client.keeper.watch_turn()
+    assert desk.row("job") is None
+
+
 def test_the_answer_to_a_heartbeat_may_be_lost(desk: StoreDesk) -> None:
     """The next one finds its own version; validity counts from before the first."""
     lossy = FaultyClient(desk.client)

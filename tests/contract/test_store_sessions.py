@@ -156,6 +156,25 @@ def test_rotation_ends_the_old_token(desk: StoreDesk) -> None:
     assert store.rotate(first) is None
 
 
+def test_a_write_during_a_rotation_is_not_lost(desk: StoreDesk) -> None:
+    """The rotation begins anew with what was written."""
+    slow = FaultyClient(desk.client)
+    store = store_of(desk, slow.client)
+    token = store.login("alice", attributes={"a": 1})
+
+    def written(_operation: str, call: Callable[[], Any]) -> Any:
+        store.write(token, {"a": 2})
+        return call()
+
+    slow.fail("transact_write_items", written)
+    rotated = store.rotate(token)
+    assert rotated is not None
+    found = store.read(rotated)
+    assert found is not None
+    assert found.attributes == {"a": 2}
+    assert len(store.sessions_of("alice")) == 1
+
+
 def test_refuse_keeps_the_sessions_that_are(desk: StoreDesk) -> None:
     """The message says how many there may be; an ended or a lapsed one makes room."""
     store = store_of(desk, max_sessions_per_user=2)

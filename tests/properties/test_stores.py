@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
@@ -297,6 +297,12 @@ class SessionMachine(RuleBasedStateMachine):
         assert len(self.store.sessions_of("alice")) == len(live)
 
 
+STEPS = settings(stateful_step_count=20)
+"""Short runs: what goes wrong does so within a few steps, and there are many."""
+
 TestPhrases = PhraseMachine.TestCase
+TestPhrases.settings = STEPS
 TestLocks = LockMachine.TestCase
+TestLocks.settings = STEPS
 TestSessions = SessionMachine.TestCase
+TestSessions.settings = STEPS

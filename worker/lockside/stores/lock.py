@@ -97,7 +97,8 @@ class Lock:
         self._state = _State(tenure, self._valid_until(sent_ms))
         # Guards the state, and is never held over a call; the wire orders heartbeats and the release of one lock.
         self._guard = threading.Lock()
-        self._wire = threading.Lock()
+        # Taken again by its own thread where `on_lost` releases the lock.
+        self._wire = threading.RLock()
         self._last_error = ""
 
     @property
@@ -149,7 +150,7 @@ class Lock:
             request = lock_row.beating(self._desk.table, self.name, state.tenure, self.terms.lease_ms)
             try:
                 self._desk.client.update_item(**request)
-            except (ClientError, BotoCoreError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other locks need their heartbeats
                 return self._beat_failed(error, state, first=first)
             return self._renewed(state)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from lockside.errors import LimitError, LockLostError, LockTakenError
+from lockside.errors import LimitError, LockLostError, LockTakenError, StoppedError
 from lockside.stores import lock_row, tables
 from lockside.stores.acquisition import Acquisition
 from lockside.stores.calls import Calls
@@ -192,6 +192,10 @@ class LockClient:
             raise LockTakenError(self._taken(name, wait))
         self._tickets[held] = ticket
         self._keeper.keep(held)
+        if self._stop.is_set():
+            # Closed meanwhile: nobody would renew it.
+            held.release()
+            raise StoppedError(f'lock "{name}": the lock client was closed while it was taken')
         return held
 
     def try_lock(

@@ -230,6 +230,19 @@ def putting(table: str, item: Any) -> dict[str, Any]:
     }
 
 
+def superseding(table: str, item: Mapping[str, Any]) -> dict[str, Any]:
+    """Build the item of a transaction that ends a session if it holds what was read: its successor holds that too."""
+    return {
+        "Delete": {
+            "TableName": table,
+            "Key": {PK: item[PK]},
+            "ConditionExpression": "#data = :data",
+            "ExpressionAttributeNames": {"#data": DATA},
+            "ExpressionAttributeValues": {":data": item[DATA]},
+        }
+    }
+
+
 def ending(table: str, identity: str, *, must_be: bool) -> dict[str, Any]:
     """Build the item of a transaction that ends a session; `must_be`: only if it is there."""
     request: dict[str, Any] = {"TableName": table, "Key": session_key(identity)}

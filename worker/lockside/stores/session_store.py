@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lockside.aws.retrying import verdict
 from lockside.core.failures import Verdict
-from lockside.errors import LimitError, LockLostError, OutcomeUnknownError
+from lockside.errors import LimitError, LockLostError, NotFoundOutError, OutcomeUnknownError
 from lockside.stores import session_row, tables
 from lockside.stores.calls import ATTEMPTS_MAX, Calls, is_passing, refusal, surely_not_done
 from lockside.stores.lock import Lock
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 TTL_SECONDS: Final = 12 * 3_600
 WAIT_SECONDS: Final = 30.0
+ROUNDS_MAX: Final = 10
+"""How often a rotation begins anew because somebody writes to its session."""
+
 MS_PER_SECOND: Final = 1_000
 KEYS_PER_READ: Final = 100
 ENDS_PER_TRANSACTION: Final = 90
@@ -193,19 +196,25 @@ class SessionStore:
 
         The old token ends in the same transaction. Deadlines stay; attributes too unless given.
         """
-        session = self.read(token)
-        if session is None:
-            return None
-        fresh = self._token()
-        identity = self._identity(fresh)
-        item = dict(self._item(session.id) or {})
-        item |= session_row.session_key(identity)
-        if attributes is not None:
-            item[session_row.DATA] = {"S": session_row.data_text(attributes)}
-        items = [session_row.putting(self.table, item), session_row.ending(self.table, session.id, must_be=True)]
-        if session.user is not None:
-            items.append(UserChange(session.user, identity, session.created, (session.id,)).update(self.table))
-        return fresh if self._did(items, identity) else None
+        for _round in range(ROUNDS_MAX):
+            session = self.read(token)
+            before = None if session is None else self._item(session.id)
+            if session is None or before is None:
+                return None
+            fresh = self._token()
+            identity = self._identity(fresh)
+            item = {**before, **session_row.session_key(identity)}
+            if attributes is not None:
+                item[session_row.DATA] = {"S": session_row.data_text(attributes)}
+            items = [session_row.putting(self.table, item), session_row.superseding(self.table, before)]
+            if session.user is not None:
+                items.append(UserChange(session.user, identity, session.created, (session.id,)).update(self.table))
+            if self._did(items, identity):
+                return fresh
+            # It was ended, or written to, since it was read.
+        raise NotFoundOutError(
+            f'table "{self.table}": a session is written to faster than it can be rotated; try again'
+        )
 
     def logout(self, token: str) -> bool:
         """End a session; False if there was none."""
