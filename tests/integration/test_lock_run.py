@@ -136,6 +136,35 @@ def test_wrong_use_and_set_up(desk: StoreDesk, started: Callable[..., Any], monk
     del desk
 
 
+def test_init_makes_the_tables_of_the_stores(desk: StoreDesk, tmp_path: Path) -> None:
+    """Once or again; a table with another key is named with its setting."""
+    names = {"lock": f"{desk.locks}-own", "phrase": f"{desk.phrases}-own", "session": f"{desk.sessions}-own"}
+    stores = "".join(f'{kind}_table = "{name}"\n' for kind, name in names.items())
+    audit = f'[audit]\ntable = "{desk.locks}-audit"\npoint_in_time_recovery = false\n'
+    rest = f'{audit}[state]\ntable = "{desk.locks}-state"\n'
+    config = tmp_path / "lockside.toml"
+    config.write_text(f"[stores]\n{stores}{rest}", encoding="utf-8")
+
+    def init() -> "subprocess.CompletedProcess[str]":
+        command = [PYTHON, "-m", "lockside", "init", "--stores", "--config", str(config)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)  # noqa: S603
+
+    for word in ("create", "is there"):
+        done = init()
+        assert done.returncode == 0, done.stderr
+        for name in (names["lock"], f"{names['lock']}-fences", names["phrase"], names["session"]):
+            assert re.search(rf"{word} +{name} ", done.stdout), done.stdout
+    assert KeyPhraseStore(desk.client, names["phrase"]).placement.target == 8
+    with LockClient(desk.client, names["lock"]) as client, client.lock("job") as held:
+        assert held.fence == 1
+    config.write_text(f'[stores]\nphrase_table = "{desk.locks}"\n{rest}', encoding="utf-8")
+    done = init()
+    assert done.returncode == 2
+    assert (
+        f'stores.phrase_table = "{desk.locks}": a table of that name exists and its key is key (S, HASH)' in done.stderr
+    )
+
+
 def phrases(desk: StoreDesk, *arguments: str) -> tuple[str, str]:
     """Run `lockside phrases`; return what it says."""
     command = [PYTHON, "-m", "lockside", "phrases", "--table", desk.phrases, *arguments]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lockside.app import provision
-from lockside.app.second_act import SecondAct
+from lockside.app.second_act import HOSTS, SecondAct
 from lockside.app.stores import store_client
 from lockside.app.worker import Worker
 from lockside.aws.clients import connect
@@ -133,7 +133,7 @@ def staged(  # noqa: PLR0913 - one argument for each thing that differs between 
         stack.callback(worker.close)
         crew = Crew(emulator, lock_table, session_table, script)
         stack.callback(crew.close)
-        second_act = SecondAct(store_client(settings.aws), login_locks, logins, tell)
+        second_act = SecondAct(store_client(settings.aws), login_locks, logins, HOSTS[kind], tell)
         listeners.append(second_act.hear)
         go_on()
         yield Stage(emulator, settings, config, worker, worker_stop, crew, second_act, clock, summary)
