@@ -136,6 +136,30 @@ def test_wrong_use_and_set_up(desk: StoreDesk, started: Callable[..., Any], monk
     del desk
 
 
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("with unwinding(), client.lock('job'):\n    print('up')\n    signal.pause()", 128 + signal.SIGTERM),
+        ("held = client.acquire('job')\nprint('up')\nsys.stdin.read()", 0),
+        ("held = client.acquire('job')\nprint('up')\nsys.stdin.read()\nraise SystemExit(5)", 5),
+    ],
+)
+def test_a_program_gives_its_locks_back_on_its_way_out(desk: StoreDesk, body: str, code: int) -> None:
+    """At SIGTERM by unwinding, at its end by the client's exit hook."""
+    head = "import signal, sys\nfrom lockside.stores import LockClient, connect\n"
+    head += "from lockside.stores.sigterm import unwinding\n"
+    program = f"{head}client = LockClient(connect.client(), {desk.locks!r})\n{body}\n"
+    command = [PYTHON, "-u", "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:  # noqa: S603
+        assert first_line(running) == "up\n"
+        assert desk.row("job") is not None
+        if code > 128:
+            running.send_signal(signal.SIGTERM)
+        running.communicate(timeout=END_SECONDS_MAX)
+    assert running.returncode == code
+    assert desk.row("job") is None
+
+
 def test_init_makes_the_tables_of_the_stores(desk: StoreDesk, tmp_path: Path) -> None:
     """Once or again; a table with another key is named with its setting."""
     names = {"lock": f"{desk.locks}-own", "phrase": f"{desk.phrases}-own", "session": f"{desk.sessions}-own"}

@@ -71,7 +71,7 @@ class SecondAct:
         """Let all log in at once; then log the user out everywhere."""
         self._begun = time.time()
         self.tell(
-            f"\nSecond act: {USER} logs in {LOGINS} times at once, from {len(self.hosts)} host(s); one session is allowed."
+            f"\nSecond act: {USER} logs in {LOGINS} times at once, from {len(self.hosts)} host(s); one may be in."
         )
         clients = [_Telling(self.client, self.lock_table, owner=host).noting(self._held) for host in self.hosts]
         try:
