@@ -13,7 +13,7 @@ from lockside.ops import logs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PARTS: Final = ("flood", "explaining", "writing", "units", "delays", "memory", "restarts", "fleet")
+PARTS: Final = ("flood", "explaining", "writing", "units", "delays", "memory", "restarts", "stores", "fleet")
 
 
 def apart(part: str, sizes: Sizes) -> list[Figure]:

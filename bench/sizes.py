@@ -20,6 +20,9 @@ class Sizes:
     restart_locks: tuple[int, ...]
     fleet_heartbeats: int
     explained: int
+    lock_cycles: int
+    phrases: int
+    session_reads: int
 
 
 FULL: Final = Sizes(
@@ -35,6 +38,9 @@ FULL: Final = Sizes(
     restart_locks=(0, 10_000, 100_000),
     fleet_heartbeats=400_000,
     explained=1_000_000,
+    lock_cycles=100,
+    phrases=100_000,
+    session_reads=300,
 )
 QUICK: Final = Sizes(
     flood_locks=100,
@@ -49,4 +55,7 @@ QUICK: Final = Sizes(
     restart_locks=(0, 100, 200),
     fleet_heartbeats=4_000,
     explained=4_000,
+    lock_cycles=5,
+    phrases=500,
+    session_reads=5,
 )

@@ -286,5 +286,10 @@ def test_a_leader_that_cannot_miss_one_heartbeat_is_refused(tmp_path: Path) -> N
 
 
 def test_the_demo_settings_load() -> None:
-    """config/demo.toml holds together, and watches one table of each kind."""
-    assert [source.id for source in load(CONFIG / "demo.toml").source] == ["locks", "sessions"]
+    """config/demo.toml holds together, and watches two tables of each kind."""
+    assert [source.id for source in load(CONFIG / "demo.toml").source] == [
+        "locks",
+        "sessions",
+        "login-locks",
+        "logins",
+    ]

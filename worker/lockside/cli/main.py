@@ -46,6 +46,8 @@ VERBS: Final[Mapping[str, Verb]] = {
     "status": Verb("lockside.cli.status:status", "Say how the worker stands: its owner, each shard, its lag."),
     "kcl": Verb("lockside.cli.kcl:kcl", "Fetch what a fleet needs; say which worker has which shard."),
     "redrive": Verb("lockside.cli.redrive:redrive", "Read undecodable changes again, and record what they say."),
+    "lock": Verb("lockside.cli.lock:lock", "Hold a lock while a command runs: flock for DynamoDB."),
+    "phrases": Verb("lockside.cli.phrases:phrases", "Print the key phrases under a prefix, in order."),
     "version": Verb("lockside.cli.version:version", "Print the version."),
 }
 
