@@ -42,6 +42,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "tail": Verb("lockside.cli.tail:tail", "Print the trail's newest events, and follow it."),
     "query": Verb("lockside.cli.query:query", "Look up a lock, a session, an actor or a kind of event."),
     "status": Verb("lockside.cli.status:status", "Say how the worker stands: its owner, each shard, its lag."),
+    "replicate": Verb("lockside.cli.replicate:replicate", "Keep replicas of tables, in DynamoDB or Redis."),
     "redrive": Verb("lockside.cli.redrive:redrive", "Read undecodable changes again, and record what they say."),
     "version": Verb("lockside.cli.version:version", "Print the version."),
 }

@@ -17,6 +17,8 @@ Counter = Literal[
     "verifications",  # verification reads, by verdict
     "checkpoints",  # checkpoints written
     "gaps",  # losses of the stream recorded, by table
+    "replicated",  # writes to a replica, by replica and outcome (taken, stale)
+    "copied",  # rows scanned for a replica, by replica
 ]
 Gauge = Literal[
     "lag_seconds",  # now minus the newest consumed record's creation time, by table and shard
@@ -25,6 +27,8 @@ Gauge = Literal[
     "shards_open",  # shards being read
     "owner",  # 1 while this worker owns the application, 0 while it stands by or was taken over
     "undecodable_kept",  # undecodable changes kept for redrive, by table and shard
+    "replica_lag_seconds",  # how old what a replica has not seen may be, by replica and shard
+    "replica_incomplete",  # 1 while a replica may lack rows until it is copied anew, by replica
 ]
 Timing = Literal[
     "batch_seconds",  # one batch, from decode to acknowledgement
@@ -49,6 +53,7 @@ OPERATION: Final = "operation"
 LOG: Final = "audit_log"
 RECIPE: Final = "recipe"
 APPLICATION: Final = "application"
+REPLICA: Final = "replica"
 
 
 class Meter(Protocol):
