@@ -104,7 +104,7 @@ def _write_of(record: Mapping[str, Any], schema: KeySchema, generation: int, lab
     except WireFaultError as error:
         raise ReplicaError(
             f"the change at {number} cannot be read ({error.code}), so its shard is halted before it; upgrade "
-            "Lockside, or let it age out of the stream within 24 hours: that counts as a loss, and the table is copied anew"
+            "Lockside, or let it age out of the stream within 24 hours: that is a loss, and the table is copied anew"
         ) from error
     if image is not None:
         _refuse_replica(image)

@@ -2,7 +2,7 @@
 
 | key | holds |
 |---|---|
-| `<prefix>row:<key>` | a hash: `item`, the row as DynamoDB JSON, and `stamp`; for a deleted row `key` in place of `item` |
+| `<prefix>row:<key>` | a hash: `item`, the row as DynamoDB JSON, and `stamp`; of a deleted row `key` for `item` |
 | `<prefix>index:<partition>` | a sorted set of the sort keys of one partition that are there, in their order |
 | `<prefix>index` | for a table without sort keys: all keys that are there, in their order |
 | `<prefix>meta` | a hash: `generation`, by which it is noticed that Redis was emptied |
