@@ -1,4 +1,4 @@
-"""Debian's Redis in a process of its own, on a free port, that keeps nothing. Tests fail without it, and do not skip."""
+"""Debian's Redis in a process of its own, on a free port, that keeps nothing. Without it tests fail."""
 
 import shutil
 import signal

@@ -24,7 +24,6 @@ from lockside.stores.redis_target import RedisTarget
 from lockside.stores.target import Target
 from tests.fakes.clock import FakeClock, FakeStop
 from tests.fakes.dynamodb import FakeDynamoDB
-from tests.fakes.redis_server import RedisServer
 
 SCHEMA = KeySchema(("id",))
 LABELS = ("2026-11-01T00:00:00.000", "2026-11-28T00:00:00.000")
@@ -100,7 +99,7 @@ def target(request: pytest.FixtureRequest) -> Target:
     clock = FakeClock()
     retrier = Retrier(FakeStop(clock), NoMeter())
     if request.param == "redis":
-        server: RedisServer = request.getfixturevalue("redis")
+        server = request.getfixturevalue("redis")
         return RedisTarget(
             server.client(), f"law{next(NAMES)}:", SCHEMA, retrier, clock, tombstone_hours=48, place="redis"
         )

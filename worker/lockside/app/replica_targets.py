@@ -65,7 +65,7 @@ def source_table(clients: "Clients", table: str, setting: str) -> SourceTable:
         raise SetupError(
             f'{setting} = "{table}": a key attribute has one of the names {sorted(RESERVED)}; it cannot be'
         )
-    return SourceTable(table, keys, arn, _identity(described, clients.endpoint), int(described.get("ItemCount", 0)))
+    return SourceTable(table, keys, arn, _identity(described), int(described.get("ItemCount", 0)))
 
 
 def target(replica: "ReplicaSettings", setting: str, source: SourceTable, joined: Joined, *, create: bool) -> "Target":
@@ -103,7 +103,7 @@ def _look_over(  # noqa: PLR0913 - one argument for each thing looked at
             )
         _make(clients.dynamodb, name, source, joined.stop)
         return
-    if _identity(found, clients.endpoint) == source.identity:
+    if _identity(found) == source.identity:
         raise SetupError(f"{place}: is the source itself, which would replicate its own rows for ever; name another")
     if _keys(found) != source.keys:
         raise SetupError(
@@ -176,6 +176,6 @@ def _spell(keys: tuple[tuple[str, str, str], ...]) -> str:
     return ", ".join(f"{name} ({type_}, {role})" for role, name, type_ in keys)
 
 
-def _identity(table: Mapping[str, Any], endpoint: str) -> tuple[str, str]:
-    """Tell a table from all others, by whatever endpoint it is asked for; an emulator may give it no id."""
-    return str(table.get("TableArn", "")), str(table.get("TableId") or endpoint)
+def _identity(table: Mapping[str, Any]) -> tuple[str, str]:
+    """Tell a table from all others, by whatever endpoint it is asked for; moto gives it no id, but a birthday."""
+    return str(table.get("TableArn", "")), str(table.get("TableId") or table.get("CreationDateTime"))
