@@ -5,12 +5,21 @@ LocksideError
 │   ├── ConfigError       the settings do not hold together
 │   ├── LayoutError       a layout is unknown or badly written
 │   ├── SetupError        a table, a stream, credentials or an endpoint is not as the worker needs it
+│   ├── LimitError        a key, a value or an option is none that a store can hold
+│   ├── ReentranceError   a thread asks for a lock that it holds already
 │   └── HaltError         one shard cannot be read on; the others go on, and its checkpoint stays
 │       ├── FaultyPageError        a page held a record without a usable sequence number, or out of order
 │       ├── StreamLostError        the stream no longer holds what comes next, and that is to halt the shard
 │       ├── UndecodableLimitError  the shard holds as many undecodable changes as it may
 │       └── ReplicaError           a change or row cannot be brought to a replica
 ├── NotFoundOutError      the answer could not be found out (exit 3)
+│   └── OutcomeUnknownError   whether a write took effect could not be found out
+├── RefusedError          a store's rule refuses what was asked; nothing was written
+│   ├── LockTakenError        the lock stayed another's for as long as was to be waited
+│   ├── LockLostError         a lock is no longer surely ours
+│   ├── VersionError          the row has another version than the writer saw
+│   ├── PartlyWrittenError    of an update of many, some were written and some were not
+│   └── SessionLimitError     a user has as many sessions as the policy allows
 ├── WireFaultError        one stream record cannot be understood; carries a reason code and never its contents
 ├── StoppedError          a shutdown ended a wait
 └── FencedError           another owner has taken over; nothing more may be written
@@ -67,6 +76,57 @@ class ReplicaError(HaltError):
 
 class NotFoundOutError(LocksideError):
     """The answer could not be found out, for example because an endpoint did not reply."""
+
+
+class OutcomeUnknownError(NotFoundOutError):
+    """A write got no answer, and its row does not tell: it may have taken effect, or yet take effect."""
+
+
+class LimitError(UsageError):
+    """A key, a value or an option is none that a store can hold; nothing was sent."""
+
+
+class ReentranceError(UsageError):
+    """A thread asks for a lock that it holds already, and would wait for itself."""
+
+
+class RefusedError(LocksideError):
+    """A store's rule refuses what was asked."""
+
+
+class LockTakenError(RefusedError):
+    """The lock stayed another's for as long as was to be waited."""
+
+
+class LockLostError(RefusedError):
+    """A lock is no longer surely ours: its lease ran out with no renewal, or another took it.
+
+    What was done under it may overlap with what the next holder does; a fenced write does not.
+    """
+
+
+class VersionError(RefusedError):
+    """The row has another version than the writer saw; nothing was written. Read again, decide again."""
+
+
+class PartlyWrittenError(RefusedError):
+    """An update of many was not written whole.
+
+    `written` and `unwritten` name the keys; `unknown` those that may or may not have been written.
+    """
+
+    def __init__(
+        self, message: str, written: tuple[str, ...], unwritten: tuple[str, ...], unknown: tuple[str, ...]
+    ) -> None:
+        """Keep the keys beside the message, which does not show them."""
+        super().__init__(message)
+        self.written = written
+        self.unwritten = unwritten
+        self.unknown = unknown
+
+
+class SessionLimitError(RefusedError):
+    """A user has as many live sessions as the policy allows."""
 
 
 class WireFaultError(LocksideError):

@@ -1,0 +1,163 @@
+"""Many phrases at once: 25 a call, and in the end it is known of each whether it was written."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lockside.aws.tables import PK, SK
+from lockside.errors import LocksideError, OutcomeUnknownError, PartlyWrittenError
+from lockside.stores import phrase_row
+from lockside.stores.calls import ATTEMPTS_MAX, is_passing, refusal, surely_not_done
+from lockside.stores.phrase_row import Address
+from lockside.stores.phrase_write import Entry, Writer
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+    from lockside.stores.calls import Calls
+    from lockside.stores.placement import Placement
+    from lockside.stores.placements import Placements
+
+WRITES_PER_CALL: Final = 25
+BYTES_PER_CALL: Final = 15 * 1_024 * 1_024
+"""DynamoDB takes 16 MB a call."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of each key. What is in none of the lists was not sent."""
+
+    written: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    failure: LocksideError | None = None
+
+
+class Batch:
+    """One update of many phrases under a prefix."""
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        calls: "Calls",
+        placements: "Placements",
+        writer: Writer,
+        prefix: str,
+    ) -> None:
+        """Send nothing yet."""
+        self._client = client
+        self._calls = calls
+        self._placements = placements
+        self._writer = writer
+        self._prefix = prefix
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Write all entries. Raises PartlyWrittenError unless all were written."""
+        report = Report()
+        rest = list(entries)
+        for chunk in chunks(entries):
+            if report.failure is not None:
+                break
+            self._put_chunk(chunk, report)
+            rest = rest[len(chunk) :]
+        if report.failure is None:
+            return
+        done = {*report.written, *report.unknown}
+        unwritten = tuple(entry.key for entry in entries if entry.key not in done)
+        raise PartlyWrittenError(
+            f'table "{self._calls.table}": of {len(entries)} phrases {len(report.written)} were written, '
+            f"{len(unwritten)} were not, of {len(report.unknown)} it is not known: {report.failure}",
+            tuple(report.written),
+            unwritten,
+            tuple(report.unknown),
+        ) from report.failure
+
+    def _put_chunk(self, entries: Sequence[Entry], report: Report) -> None:
+        known = self._placements.current()
+        moving = [entry for entry in entries if len(known.placement.places(self._prefix, entry.key)) > 1]
+        staying = [entry for entry in entries if len(known.placement.places(self._prefix, entry.key)) == 1]
+        if staying:
+            self._send(staying, known.placement, report)
+        if self._placements.outdated(known):
+            # What was sent may lie where nobody looks any more: each is written again by itself.
+            moving, report.written = list(entries), [k for k in report.written if k not in {e.key for e in staying}]
+        for entry in moving:
+            if report.failure is None:
+                self._alone(entry, report)
+
+    def _alone(self, entry: Entry, report: Report) -> None:
+        try:
+            self._writer.put(self._prefix, entry, None)
+        except OutcomeUnknownError as error:
+            report.unknown.append(entry.key)
+            report.failure = error
+        except LocksideError as error:
+            report.failure = error
+        else:
+            report.written.append(entry.key)
+
+    def _send(self, entries: Sequence[Entry], placement: "Placement", report: Report) -> None:
+        """Send one call until nothing of it is left over, a bounded number of times."""
+        left: dict[tuple[str, str], Entry] = {}
+        requests: list[Any] = []
+        for entry in entries:
+            shard = placement.old(self._prefix, entry.key)
+            item = entry.item(Address(self._calls.table, self._prefix, entry.key, shard))
+            left[item[PK]["S"], item[SK]["S"]] = entry
+            requests.append({"PutRequest": {"Item": item}})
+        for attempt in range(ATTEMPTS_MAX):
+            batch = {self._calls.table: requests}
+            try:
+                answer = self._client.batch_write_item(RequestItems=batch)
+            except (ClientError, BotoCoreError) as error:
+                again = surely_not_done(error) and is_passing(error) and attempt + 1 < ATTEMPTS_MAX
+                if again and not self._calls.pause(attempt):
+                    continue
+                report.failure = refusal(error, self._calls.table)
+                if not surely_not_done(error):
+                    self._find_out(left, report)
+                return
+            requests = list(answer.get("UnprocessedItems", {}).get(self._calls.table, []))
+            keys = {(r["PutRequest"]["Item"][PK]["S"], r["PutRequest"]["Item"][SK]["S"]) for r in requests}
+            report.written += [entry.key for key, entry in left.items() if key not in keys]
+            left = {key: entry for key, entry in left.items() if key in keys}
+            if not left:
+                return
+            if self._calls.pause(attempt):
+                break
+        report.failure = refusal(_throttled(), self._calls.table)
+
+    def _find_out(self, left: dict[tuple[str, str], Entry], report: Report) -> None:
+        """See which of a call without an answer were written; of the others nothing can be said: they may yet be."""
+        keys: list[Any] = [{PK: {"S": partition}, SK: {"S": key}} for partition, key in left]
+        versions: dict[tuple[str, str], str] = {}
+        while keys:
+            wanted: Any = {self._calls.table: {"Keys": keys, "ConsistentRead": True}}
+            answer = self._calls.read(partial(self._client.batch_get_item, RequestItems=wanted))
+            for item in answer["Responses"].get(self._calls.table, []):
+                versions[item[PK]["S"], item[SK]["S"]] = item[phrase_row.VERSION]["S"]
+            rest: Any = answer.get("UnprocessedKeys") or {}
+            keys = list(rest.get(self._calls.table, {}).get("Keys", []))
+        for key, entry in left.items():
+            (report.written if versions.get(key) == entry.version else report.unknown).append(entry.key)
+        if not report.unknown:
+            report.failure = None
+
+
+def chunks(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Cut a sequence into calls, by number and by bytes."""
+    begun, size = 0, 0
+    for at, entry in enumerate(entries):
+        entry_bytes = entry.size_bytes
+        if at > begun and (at - begun == WRITES_PER_CALL or size + entry_bytes > BYTES_PER_CALL):
+            yield entries[begun:at]
+            begun, size = at, 0
+        size += entry_bytes
+    if begun < len(entries):
+        yield entries[begun:]
+
+
+def _throttled() -> ClientError:
+    return ClientError({"Error": {"Code": "ProvisionedThroughputExceededException"}}, "BatchWriteItem")
