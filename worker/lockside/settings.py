@@ -191,6 +191,7 @@ class ReplicaSettings(Section):
     url: Annotated[str, AfterValidator(_redis_url)] = ""
     password_variable: str = Field(default="", pattern=r"^[A-Za-z0-9_]{0,128}$")
     key_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9:._/-]{0,200}$")
+    rows: Literal["plain", "phrases"] = "plain"
     on_loss: Literal["bootstrap", "advise"] = "bootstrap"
     tombstone_hours: int = Field(default=48, ge=26, le=8_760)
     writers: int = Field(default=8, ge=1, le=64)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lockside.app import readable
+from lockside.app import readable, replicated
 from lockside.app.finding import Finding
 from lockside.app.provision import definitions, describe, point_in_time_recovery, shape_faults, ttl_attribute
 from lockside.app.sources import specs_of
@@ -56,10 +56,18 @@ def _findings(settings: "Settings", clients: "Clients", clock: "Clock") -> Itera
     yield _keys(settings)
     for definition in definitions(settings):
         yield from _own_table(definition, clients, settings.audit.retention_days)
-    if not settings.source:
+    if not settings.source and not settings.replica:
         yield Finding("fault", None, "source", "no table is watched", "add a [[source]] for each table to watch")
     for index, source in enumerate(settings.source):
-        yield from _source(index, source, clients)
+        yield from _source(index, source, clients, readers_of(settings, source.table))
+    yield from replicated.findings(settings, clients)
+
+
+def readers_of(settings: "Settings", table: str) -> tuple[str, ...]:
+    """Name what of ours reads a table's stream: the worker, and each replicating reader once."""
+    worker = ["the worker"] if any(source.table == table for source in settings.source) else []
+    names = {f'reader "{replica.reader_name}"' for replica in settings.replica if replica.table == table}
+    return (*worker, *sorted(names))
 
 
 def _clock(settings: "Settings", clients: "Clients", clock: "Clock") -> Finding:
@@ -114,7 +122,7 @@ def _own_table(definition: "TableDefinition", clients: "Clients", retention_days
         )
 
 
-def _source(index: int, source: "SourceSettings", clients: "Clients") -> Iterator[Finding]:
+def _source(index: int, source: "SourceSettings", clients: "Clients", readers: Sequence[str]) -> Iterator[Finding]:
     place = f"source[{index}]"
     layouts: tuple[Spec, ...] = ()
     try:
@@ -129,7 +137,7 @@ def _source(index: int, source: "SourceSettings", clients: "Clients") -> Iterato
         what = f"the table does not exist at {clients.endpoint}"
         yield Finding("fault", source.table, f"{place}.table", what, "correct the name, aws.region or aws.endpoint_url")
         return
-    yield from readable.stream(place, source.table, table, clients.streams)
+    yield from readable.stream(place, source.table, table, clients.streams, readers)
     if layouts:
         yield from _ttl(place, source, layouts, clients)
         yield from _fit(place, source, layouts, table, clients)

@@ -163,7 +163,7 @@ def _redis(replica: "ReplicaSettings", setting: str, source: SourceTable, joined
             f'{setting}.url = "{place}": no answer ({type(error).__name__}); is the address right, and Redis up?'
         ) from error
     make = partial(RedisTarget, client, replica.prefix, source.schema, joined.retrier, joined.clock)
-    return make(tombstone_hours=replica.tombstone_hours, place=place)
+    return make(tombstone_hours=replica.tombstone_hours, place=place, phrases=replica.rows == "phrases")
 
 
 def _keys(table: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:

@@ -5,11 +5,13 @@
 | `<prefix>row:<key>` | a hash: `item`, the row as DynamoDB JSON, and `stamp`; of a deleted row `key` for `item` |
 | `<prefix>index:<partition>` | a sorted set of the sort keys of one partition that are there, in their order |
 | `<prefix>index` | for a table without sort keys: all keys that are there, in their order |
+| `<prefix>index:<phrases' prefix>` | with `rows = "phrases"`: all phrases under a prefix, of whatever shard |
 | `<prefix>meta` | a hash: `generation`, by which it is noticed that Redis was emptied |
 
 Text and binary stand in keys as they are, numbers as bytes that sort as they do (`core/sort_bytes.py`); the key of a
 row with a sort key is `<bytes of the partition>:<partition>:<sort key>`. All members have the score 0, so that ZRANGE …
-BYLEX gives them in order.
+BYLEX gives them in order. A phrase's member is `member_of` its key and its shard: while shards are raised, a phrase is
+in two of them for a moment, as two rows that come and go apart.
 
 Strategy: one Lua script compares the stamps and writes row and index together, so that no reader sees one without the
 other. A page's writes go out in pipelines.
@@ -83,6 +85,30 @@ class RedisUnavailableError(AgainError):
     """Redis did not answer, or cannot write for now. Tried again."""
 
 
+def row_key(prefix: bytes, parts: Sequence[bytes]) -> bytes:
+    """Return the Redis key of a row; with the length of the first part, so that no two pairs of parts share one."""
+    if len(parts) == 1:
+        return prefix + b"row:" + parts[0]
+    return b":".join((prefix + b"row", str(len(parts[0])).encode(), *parts))
+
+
+ZERO: Final = b"\x00"
+ESCAPED: Final = b"\x00\xff"
+END: Final = b"\x00\x01"
+"""After a phrase's key in its member: below whatever may go on a key, so that the order stays that of the keys."""
+
+
+def member_of(key: bytes, shard: bytes) -> bytes:
+    """Return a phrase's member in the sorted set of its prefix."""
+    return key.replace(ZERO, ESCAPED) + END + shard
+
+
+def split_member(member: bytes) -> tuple[bytes, bytes]:
+    """Return the key and the shard of a phrase's member."""
+    key, _, shard = member.rpartition(END)
+    return key.replace(ESCAPED, ZERO), shard
+
+
 class RedisTarget:
     """The rows of one replica. Implements `Target`; safe to share between threads."""
 
@@ -96,8 +122,12 @@ class RedisTarget:
         *,
         tombstone_hours: int,
         place: str,
+        phrases: bool = False,
     ) -> None:
-        """Take what is needed; nothing is called yet. `place` names the server, without its password."""
+        """Take what is needed; nothing is called yet. `place` names the server, without its password.
+
+        `phrases`: the rows are those of a KeyPhraseStore.
+        """
         self._client: Any = client
         self._prefix = prefix.encode()
         self._schema = schema
@@ -105,6 +135,7 @@ class RedisTarget:
         self._clock = clock
         self._tombstone_ms = tombstone_hours * HOUR_MS
         self._place = place
+        self._phrases = phrases
         self._script: str | None = None
 
     @property
@@ -193,14 +224,15 @@ class RedisTarget:
     def _place_in_index(self, key: EntityKey) -> tuple[bytes, bytes]:
         parts = [sort_bytes(tag, text) for tag, text in key.parts]
         index = self._prefix + b"index"
-        return (index + b":" + parts[0], parts[1]) if len(parts) > 1 else (index, parts[0])
+        if len(parts) == 1:
+            return index, parts[0]
+        if self._phrases:
+            shard, _, phrases = parts[0].partition(b"#")
+            return index + b":" + phrases, member_of(parts[1], shard)
+        return index + b":" + parts[0], parts[1]
 
     def _row_key(self, key: EntityKey) -> bytes:
-        parts = [sort_bytes(tag, text) for tag, text in key.parts]
-        if len(parts) == 1:
-            return self._prefix + b"row:" + parts[0]
-        # With the length of the first: no two pairs of parts share a spelling.
-        return b":".join((self._prefix + b"row", str(len(parts[0])).encode(), *parts))
+        return row_key(self._prefix, [sort_bytes(tag, text) for tag, text in key.parts])
 
     def _read(self, names: Sequence[bytes]) -> list[Row]:
         def read() -> Any:
