@@ -196,7 +196,7 @@ def test_a_gap_is_a_loss_and_the_table_is_copied_anew(plain: Replication) -> Non
     assert plain.compare(0)["copy"].incomplete == "something was lost (trimmed)"
     reader.close()
     # It is remembered, so that the next run brings it about.
-    plain.run_once(bootstrap=True)
+    plain.run_once()
     assert state_of(plain).is_complete
 
 

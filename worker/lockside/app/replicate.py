@@ -142,6 +142,8 @@ class Reader:
         start = self._start(checkpoints)
         if self._bootstrap:
             for replica in self._replicas:
+                # Remembered before anything else: whoever comes after a crash goes on with it, unasked.
+                replica.begin_copy()
                 replica.copy_wanted.set()
         engine = self._engine = self._make_engine(start, checkpoints)
         reporter = self._reporter(engine, term, start)

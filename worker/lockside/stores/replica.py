@@ -68,7 +68,8 @@ class Replica:
             found = self._states.read(self.name) or self._state
             self.target.begin(found.generation)
         self._state = found
-        if found.phase != "done":
+        lost = found.lost is not None and not found.is_complete
+        if found.phase != "done" or (lost and self._on_loss == "bootstrap"):
             self.copy_wanted.set()
         self._tell()
 
