@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from lockside.app.store_check import Site, open_shop
 from lockside.stores.phrase_row import Address, Phrase
-from lockside.stores.phrases import KeyPhraseStore
 from lockside.stores.trial_client import Part, Shop
 
 RACE_SECONDS: Final = 0.05
@@ -57,7 +56,7 @@ def missed_shard(site: Site, part: Part) -> Shop:
 def stale_replica_write(site: Site, part: Part) -> Shop:
     """What replicates the table back into itself without stamps: an old row comes late, over a newer one."""
     shop = open_shop(site, part)
-    store: KeyPhraseStore = shop.phrases.store
+    store = shop.phrases.store
 
     def write(key: str, value: Any, **kwargs: Any) -> str:
         shard = store.placement.places(shop.phrases.name, key)[0]

@@ -22,8 +22,8 @@ from tests.fakes.replication import Replication, replication
 
 KILLS: Final = 50
 ROWS: Final = 120
-START_SECONDS_MAX: Final = 60.0
-REST_SECONDS_MAX: Final = 120.0
+START_SECONDS_MAX: Final = 240.0
+REST_SECONDS_MAX: Final = 240.0
 LOOK_SECONDS: Final = 0.02
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from lockside.errors import ConfigError
-from lockside.settings import load
+from lockside.settings import ReplicaSettings, load
 
 DYNAMODB = '[[replica]]\nid = "{id}"\ntable = "{table}"\nto = "dynamodb"\ntarget_table = "{target}"\n'
+EXAMPLE = Path(__file__).parents[2] / "config" / "lockside.toml"
 REDIS = '[[replica]]\nid = "{id}"\ntable = "{table}"\nto = "redis"\nurl = "redis://127.0.0.1:6379/0"\n'
 SOURCE = '[[source]]\nid = "a"\ntable = "watched"\nlayout = "awslabs"\n'
 
@@ -70,3 +71,15 @@ def test_what_a_target_needs_is_said(tmp_path: Path, text: str, fault: str) -> N
     lines = "".join(faults(tmp_path, text.format(id="r", table="tab", target="copy")))
     assert fault in lines
     assert "hunter2" not in lines
+
+
+def test_the_example_shows_every_key(tmp_path: Path) -> None:
+    """As a comment that may be taken in as it is; with the defaults, where there are any."""
+    text = EXAMPLE.read_text(encoding="utf-8").partition("# [[replica]]")[2].partition("\n# One [[source]]")[0]
+    path = tmp_path / "lockside.toml"
+    path.write_text("[[replica]]" + text.replace("\n# ", "\n"), encoding="utf-8")
+    (shown,) = load(path).replica
+    assert shown.model_fields_set == set(ReplicaSettings.model_fields)
+    for name, field in ReplicaSettings.model_fields.items():
+        if not field.is_required() and name not in {"region", "reader", "target_table"}:
+            assert getattr(shown, name) == field.default, name

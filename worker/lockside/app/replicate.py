@@ -125,8 +125,8 @@ class Reader:
         for shard, view in self._views().items():
             for replica in self._replicas:
                 lag_seconds = max(view.lag_ms or 0, view.unwritten_ms or 0) / 1000
-                labels = {"replica": replica.name, "shard": shard.shard_id}
-                self._process.meter.gauge("replica_lag_seconds", lag_seconds, **labels)
+                meter = self._process.meter
+                meter.gauge("replica_lag_seconds", lag_seconds, replica=replica.name, shard=shard.shard_id)
 
     def close(self) -> None:
         """End the targets' threads and connections."""

@@ -44,7 +44,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "status": Verb("lockside.cli.status:status", "Say how the worker stands: its owner, each shard, its lag."),
     "replicate": Verb("lockside.cli.replicate:replicate", "Keep replicas of tables, in DynamoDB or Redis."),
     "check-store": Verb(
-        "lockside.cli.check_store:check_store", "Find out by a random test whether the stores keep their promises."
+        "lockside.cli.check_store:check_store", "Test at random whether the stores hold what they promise."
     ),
     "redrive": Verb("lockside.cli.redrive:redrive", "Read undecodable changes again, and record what they say."),
     "version": Verb("lockside.cli.version:version", "Print the version."),
