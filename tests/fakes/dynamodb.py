@@ -3,6 +3,7 @@
 It never fails by itself but where the service would refuse; who wants faults puts them in front.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -56,6 +57,7 @@ class FakeDynamoDB:
         self.on_commit = on_commit
         self._page_items = page_items
         self._transactions: dict[str, Any] = {}
+        self._one_by_one = threading.RLock()
 
     @property
     def client(self) -> "DynamoDBClient":
@@ -75,18 +77,17 @@ class FakeDynamoDB:
 
     def put_item(self, **request: Any) -> dict[str, Any]:
         """Put an item."""
-        self._write("PutItem", _Write.put(self._table(request, "PutItem"), request))
+        self._write("PutItem", lambda: _Write.put(self._table(request, "PutItem"), request))
         return _answer({})
 
     def delete_item(self, **request: Any) -> dict[str, Any]:
         """Delete an item."""
-        self._write("DeleteItem", _Write.delete(self._table(request, "DeleteItem"), request))
+        self._write("DeleteItem", lambda: _Write.delete(self._table(request, "DeleteItem"), request))
         return _answer({})
 
     def update_item(self, **request: Any) -> dict[str, Any]:
         """Update an item, or make it."""
-        write = _Write.update(self._table(request, "UpdateItem"), request)
-        after = self._write("UpdateItem", write)
+        write, after = self._write("UpdateItem", lambda: _Write.update(self._table(request, "UpdateItem"), request))
         match request.get("ReturnValues", "NONE"):
             case "ALL_NEW":
                 return _answer({"Attributes": dict(after or {})})
@@ -126,21 +127,22 @@ class FakeDynamoDB:
     def transact_write_items(self, **request: Any) -> dict[str, Any]:
         """Do all writes or none; a token that was seen before does nothing again."""
         token = request.get("ClientRequestToken")
-        if token in self._transactions:
+        if token is not None and token in self._transactions:
             if self._transactions[token] != request["TransactItems"]:
                 raise service_error("IdempotentParameterMismatchException", "TransactWriteItems")
             return _answer({})
-        writes = [self._of_transaction(action) for action in request["TransactItems"]]
-        keys = [(write.table.name, write.key) for write in writes]
-        if not keys or len(keys) > TRANSACTION_MAX or len(set(keys)) < len(keys):
-            raise service_error("ValidationException", "TransactWriteItems", "no item, too many, or one key twice")
-        reasons = [{"Code": "None" if write.met() else "ConditionalCheckFailed"} for write in writes]
-        if any(reason["Code"] != "None" for reason in reasons):
-            raise service_error("TransactionCanceledException", "TransactWriteItems", CancellationReasons=reasons)
-        for write in writes:
-            self._commit(write)
-        if token is not None:
-            self._transactions[token] = request["TransactItems"]
+        with self._one_by_one:
+            writes = [self._of_transaction(action) for action in request["TransactItems"]]
+            keys = [(write.table.name, write.key) for write in writes]
+            if not keys or len(keys) > TRANSACTION_MAX or len(set(keys)) < len(keys):
+                raise service_error("ValidationException", "TransactWriteItems", "no item, too many, or one key twice")
+            reasons = [_reason(write) for write in writes]
+            if any(reason["Code"] != "None" for reason in reasons):
+                raise service_error("TransactionCanceledException", "TransactWriteItems", CancellationReasons=reasons)
+            for write in writes:
+                self._commit(write)
+            if token is not None:
+                self._transactions[token] = request["TransactItems"]
         return _answer({})
 
     def query(self, **request: Any) -> dict[str, Any]:
@@ -161,11 +163,32 @@ class FakeDynamoDB:
         if start is not None:
             place = [_sort_key(item, table.key) for item in found].index(_sort_key(start, table.key))
             found = found[place + 1 :]
+        return self._page(found, request, tuple(dict.fromkeys((*order, *table.key))))
+
+    def scan(self, **request: Any) -> dict[str, Any]:
+        """Read all items of a table, in no order that anybody may rely on, page by page."""
+        table = self._table(request, "Scan")
+        keys = sorted(table.items, key=lambda key: hash(str(key)))
+        found = [table.items[key] for key in keys]
+        start = request.get("ExclusiveStartKey")
+        if start is not None:
+            after = hash(str(table.key_of(start)))
+            found = [table.items[key] for key in keys if hash(str(key)) > after]
+        return self._page(found, request, table.key)
+
+    def _page(self, found: Sequence[Item], request: Mapping[str, Any], key: Sequence[str]) -> dict[str, Any]:
+        """Cut a page off what was found, filter it, and say where the next one begins."""
         limit = min(request.get("Limit", self._page_items), self._page_items)
+        names, values = request.get("ExpressionAttributeNames", {}), request.get("ExpressionAttributeValues", {})
         page = [dict(item) for item in found[:limit]]
-        answer: dict[str, Any] = {"Items": page, "Count": len(page)}
+        kept = page
+        if "FilterExpression" in request:
+            kept = [item for item in page if _held(request["FilterExpression"], Context(item, names, values), "Query")]
+        answer: dict[str, Any] = {"Count": len(kept), "ScannedCount": len(page)}
+        if request.get("Select") != "COUNT":
+            answer["Items"] = kept
         if len(found) > limit:
-            answer["LastEvaluatedKey"] = {name: page[-1][name] for name in dict.fromkeys((*order, *table.key))}
+            answer["LastEvaluatedKey"] = {name: page[-1][name] for name in key}
         return _answer(answer)
 
     def _table(self, request: Mapping[str, Any], operation: str) -> MemoryTable:
@@ -186,13 +209,14 @@ class FakeDynamoDB:
             case _:
                 return _Write.check(table, request)
 
-    def _write(self, operation: str, write: "_Write") -> Item | None:
-        if not write.met():
-            extra: dict[str, Any] = {}
-            if write.request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and write.before is not None:
-                extra["Item"] = dict(write.before)
-            raise service_error("ConditionalCheckFailedException", operation, **extra)
-        return self._commit(write)
+    def _write(self, operation: str, made: Callable[[], "_Write"]) -> "tuple[_Write, Item | None]":
+        with self._one_by_one:
+            write = made()
+            reason = _reason(write)
+            if reason["Code"] != "None":
+                handed_back = {"Item": reason["Item"]} if "Item" in reason else {}
+                raise service_error("ConditionalCheckFailedException", operation, **handed_back)
+            return write, self._commit(write)
 
     def _commit(self, write: "_Write") -> Item | None:
         before, after = write.table.items.get(write.key), write.after()
@@ -270,6 +294,15 @@ class _Write:
     def _context(self, item: Item) -> Context:
         names = self.request.get("ExpressionAttributeNames", {})
         return Context(item, names, self.request.get("ExpressionAttributeValues", {}))
+
+
+def _reason(write: _Write) -> dict[str, Any]:
+    if write.met():
+        return {"Code": "None"}
+    reason: dict[str, Any] = {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed"}
+    if write.request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and write.before is not None:
+        reason["Item"] = dict(write.before)
+    return reason
 
 
 def service_error(code: str, operation: str, message: str = "", status: int = 400, **members: Any) -> ClientError:

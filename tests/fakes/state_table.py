@@ -15,6 +15,7 @@ from lockside.state.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodbstreams import DynamoDBStreamsClient
 
 _NUMBERS = itertools.count()
 
@@ -32,6 +33,11 @@ def access(emulator: Emulator) -> dict[str, Any]:
 def dynamodb(emulator: Emulator) -> "DynamoDBClient":
     """Return a client of an emulator."""
     return boto3.client("dynamodb", **access(emulator))
+
+
+def streams(emulator: Emulator) -> "DynamoDBStreamsClient":
+    """Return a client of an emulator's streams."""
+    return boto3.client("dynamodbstreams", **access(emulator))
 
 
 def make_state_table(client: "DynamoDBClient") -> str:

@@ -153,6 +153,15 @@ class RecipeSettings(Section):
     time_precision_ms: Annotated[Literal["auto"] | int, BeforeValidator(_precision)] = "auto"
 
 
+class StoresSettings(Section):
+    """The tables of the stores that this installation uses itself; none of them is needed to watch tables."""
+
+    lock_table: TableName = "lockside-locks"
+    phrase_table: TableName = "lockside-phrases"
+    phrase_shards: int = Field(default=8, ge=1, le=256)
+    session_table: TableName = "lockside-sessions"
+
+
 class OpsSettings(Section):
     """What an operator sees."""
 
@@ -238,6 +247,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     recipe: RecipeSettings = RecipeSettings()
     ops: OpsSettings = OpsSettings()
+    stores: StoresSettings = StoresSettings()
     source: tuple[SourceSettings, ...] = ()
     replica: tuple[ReplicaSettings, ...] = ()
 

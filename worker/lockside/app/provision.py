@@ -4,7 +4,7 @@ The plan is read off the endpoint and changes nothing; applying it twice changes
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,11 +17,13 @@ from lockside.aws.retrying import error_code
 from lockside.aws.tables import TableDefinition, audit_table, state_table
 from lockside.errors import SetupError
 from lockside.state import keys_file
+from lockside.stores import KeyPhraseStore
+from lockside.stores import tables as store_tables
 
 if TYPE_CHECKING:
     from lockside.aws.clients import Clients
     from lockside.core.ports import Stop
-    from lockside.settings import Settings
+    from lockside.settings import Settings, StoresSettings
 
 ACTIVE_SECONDS_MAX: Final = 120
 POLL_SECONDS: Final = 1.0
@@ -67,8 +69,8 @@ class Plan:
     keys_path: Path
 
 
-def definitions(settings: "Settings") -> tuple[TableDefinition, ...]:
-    """Define Lockside's own tables as these settings want them."""
+def definitions(settings: "Settings", *, stores: bool = False) -> tuple[TableDefinition, ...]:
+    """Define Lockside's own tables as these settings want them, and those of the stores if asked for."""
     wanted = (audit_table(settings.audit.table), state_table(settings.state.table))
     return tuple(
         TableDefinition(
@@ -78,15 +80,33 @@ def definitions(settings: "Settings") -> tuple[TableDefinition, ...]:
             each.point_in_time_recovery and settings.audit.point_in_time_recovery,
         )
         for each in wanted
+    ) + (_store_tables(settings.stores, protected=settings.audit.deletion_protection) if stores else ())
+
+
+def _store_tables(settings: "StoresSettings", *, protected: bool) -> tuple[TableDefinition, ...]:
+    wanted = (
+        *store_tables.lock_tables(settings.lock_table),
+        store_tables.phrase_table(settings.phrase_table),
+        store_tables.session_table(settings.session_table),
     )
+    return tuple(replace(each, create={**each.create, "DeletionProtectionEnabled": protected}) for each in wanted)
 
 
-def plan(settings: "Settings", clients: "Clients") -> Plan:
+def found_phrases(settings: "Settings", clients: "Clients") -> None:
+    """Make the store of key phrases in its table; one that is there stays, whatever number of shards it has.
+
+    Raises SetupError and NotFoundOutError.
+    """
+    store = KeyPhraseStore(clients.dynamodb, settings.stores.phrase_table)
+    store.found(settings.stores.phrase_shards, exactly=False)
+
+
+def plan(settings: "Settings", clients: "Clients", *, stores: bool = False) -> Plan:
     """Find out what is missing.
 
     Raises SetupError when a table of that name has another shape, or the endpoint does not answer.
     """
-    wanted = definitions(settings)
+    wanted = definitions(settings, stores=stores)
     try:
         steps = [step for definition in wanted for step in _table_steps(definition, clients)]
     except (BotoCoreError, ClientError) as error:
@@ -191,8 +211,8 @@ def _table_steps(definition: TableDefinition, clients: "Clients") -> list[Step]:
         return steps
     if faults := shape_faults(definition, table):
         raise SetupError(
-            f'{definition.purpose}.table = "{name}": a table of that name exists and {"; ".join(faults)}; '
-            f"name another in {definition.purpose}.table"
+            f'{_setting(definition)} = "{name}": a table of that name exists and {"; ".join(faults)}; '
+            f"name another in {_setting(definition)}"
         )
     steps = [Step(Action.NOTHING, name, f"{definition.purpose} table")]
     if definition.create["DeletionProtectionEnabled"] and not table.get("DeletionProtectionEnabled"):
@@ -208,6 +228,18 @@ def _table_steps(definition: TableDefinition, clients: "Clients") -> list[Step]:
             case True:
                 pass
     return steps
+
+
+STORE_SETTINGS: Final[Mapping[str, str]] = {
+    "locks": "stores.lock_table",
+    "fences": "stores.lock_table",
+    "phrases": "stores.phrase_table",
+    "sessions": "stores.session_table",
+}
+
+
+def _setting(definition: TableDefinition) -> str:
+    return STORE_SETTINGS.get(definition.purpose, f"{definition.purpose}.table")
 
 
 def _apply_to_table(step: Step, definition: TableDefinition, clients: "Clients", stop: "Stop", tell: Tell) -> None:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 @config_option
 @json_option
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
-def init(*, config: Path | None, as_json: bool, dry_run: bool) -> None:
+@click.option("--stores", is_flag=True, help="Create the tables of [stores] too: locks, fences, phrases, sessions.")
+def init(*, config: Path | None, as_json: bool, dry_run: bool, stores: bool) -> None:
     """Create the audit and state tables and the keys file, where they are missing.
 
     Run it as often as you like: what is there stays as it is.
@@ -25,6 +26,7 @@ def init(*, config: Path | None, as_json: bool, dry_run: bool) -> None:
     \b
     lockside init --config lockside.toml --dry-run
     lockside init --config lockside.toml
+    lockside init --config lockside.toml --stores
     """  # noqa: D301 - \b is click's mark for text to leave as it is
     settings = read_settings(config)
     from datetime import UTC, datetime
@@ -33,7 +35,7 @@ def init(*, config: Path | None, as_json: bool, dry_run: bool) -> None:
     from lockside.aws.clients import reached
 
     clients = reached(settings.aws, settings.audit.table)
-    planned = provision.plan(settings, clients)
+    planned = provision.plan(settings, clients, stores=stores)
     _print(planned, clients.endpoint, as_json=as_json)
     if dry_run:
         click.echo("Nothing was changed (--dry-run).", err=True)
@@ -41,6 +43,8 @@ def init(*, config: Path | None, as_json: bool, dry_run: bool) -> None:
     if any(step.changes for step in planned.steps):
         created = datetime.now(UTC).isoformat(timespec="seconds")
         provision.apply(planned, clients, threading.Event(), created, lambda line: click.echo(line, err=True))
+    if stores:
+        provision.found_phrases(settings, clients)
     if not as_json:
         named = f" --config {shlex.quote(str(config))}" if config is not None and config != DEFAULT_FILE else ""
         click.echo(f"Ready. Next: lockside check{named}")

@@ -47,6 +47,8 @@ VERBS: Final[Mapping[str, Verb]] = {
         "lockside.cli.check_store:check_store", "Test at random whether the stores hold what they promise."
     ),
     "redrive": Verb("lockside.cli.redrive:redrive", "Read undecodable changes again, and record what they say."),
+    "lock": Verb("lockside.cli.lock:lock", "Hold a lock while a command runs: flock for DynamoDB."),
+    "phrases": Verb("lockside.cli.phrases:phrases", "Print the key phrases under a prefix, in order."),
     "version": Verb("lockside.cli.version:version", "Print the version."),
 }
 

@@ -24,6 +24,7 @@ from lockside.stores.gate import Gate
 from lockside.stores.keeper import Keeper
 from lockside.stores.lock import Desk, Lock, OnLost, Terms
 from lockside.stores.lock_row import Absent, Held, LockTable, Released, Row
+from lockside.stores.lock_session import LockSession
 from lockside.stores.machine import Machine, System
 from lockside.stores.sights import Sight, Sights
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS: Final = 20.0
 WAIT_SECONDS: Final = 60.0
+WAIT_SECONDS_MAX: Final = 366 * 86_400.0
+"""For who waits for ever."""
+
 LOOK_SECONDS: Final = 1.0
 BEATS_PER_LEASE: Final = 3
 BEATS_PER_LEASE_MIN: Final = 2
@@ -201,6 +205,10 @@ class LockClient:
             return self.acquire(name, lease=lease, wait=0.0, data=data, on_lost=on_lost)
         except LockTakenError:
             return None
+
+    def session(self) -> LockSession:
+        """Begin a session: locks that are lost together and released together."""
+        return LockSession(self)
 
     def list(self) -> Iterator[Holding]:
         """Read the whole lock table, page by page, strongly consistent. A lapsed lock looks like a held one."""

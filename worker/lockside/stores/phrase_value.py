@@ -27,6 +27,8 @@ OVERHEAD_BYTES: Final = 128
 """Room for all of an item but its keys and its value."""
 
 DIGITS_MAX: Final = 38
+EXPONENT_MIN: Final = -130
+EXPONENT_MAX: Final = 125
 
 VALUE: Final = "v"
 TAG: Final = "t"
@@ -105,26 +107,34 @@ def _encoded(value: Value) -> tuple[str, dict[str, Any], int]:
 
 def _number(value: Decimal) -> str:
     try:
-        return attributes.number_text(attributes.number(str(value)))
+        read = attributes.number(str(value))
     except WireFaultError:
+        read = None
+    if read is None or (read and not EXPONENT_MIN <= read.adjusted() <= EXPONENT_MAX):
         raise LimitError(
             f"decimal of {len(value.as_tuple().digits)} digits: DynamoDB holds {DIGITS_MAX} digits, from 1e-130 to "
             "9.9e125, and no NaN or infinity; store its text"
-        ) from None
+        )
+    return attributes.number_text(read)
 
 
 def _json(value: Json) -> tuple[str, dict[str, Any], int]:
+    text = json_text(value)
+    return JSON_TAG, {"S": text}, len(text.encode())
+
+
+def json_text(value: Json) -> str:
+    """Spell JSON so that it is read back as it was. Raises LimitError for what would not be."""
     _checked_json(value, 0)
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        size = len(text.encode())
+        text.encode()
     except UnicodeEncodeError:
-        # A lone surrogate has no UTF-8; its escape has, and is read back as it was.
-        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-        size = len(text)
+        # A lone surrogate has no UTF-8; its escape has.
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
     except ValueError:
         raise LimitError("a value holds NaN or an infinity, which JSON cannot spell; store None or its text") from None
-    return JSON_TAG, {"S": text}, size
+    return text
 
 
 JSON_DEPTH_MAX: Final = 200

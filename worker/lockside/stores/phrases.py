@@ -64,8 +64,11 @@ class KeyPhraseStore:
         store.found(shards)
         return store
 
-    def found(self, shards: int = SHARDS) -> None:
-        """Make the store in a table that has the right key; the number of shards is settled by who comes first."""
+    def found(self, shards: int = SHARDS, *, exactly: bool = True) -> None:
+        """Make the store in a table that has the right key; the number of shards is settled by who comes first.
+
+        `exactly`: raise SetupError for one that has another number.
+        """
         item = phrase_row.placement_item(Placement.settled(checked_shards(shards)))
         try:
             self._calls.write(
@@ -77,7 +80,7 @@ class KeyPhraseStore:
             # It is there, or the answer was lost: what is read now tells.
             self._placements.forget()
         there = self._placements.current().placement
-        if there.target != shards:
+        if exactly and there.target != shards:
             raise SetupError(
                 f'table "{self.table}": its store has {there.target} shards, not {shards}; '
                 "leave the number out, or raise it with raise_shards()"

@@ -1,0 +1,136 @@
+"""Runs a command under a lock, stops it when the lock is lost, and gives the lock back when it ends.
+
+Strategy: signals that are meant for the command are handed on to it, and this process ends when it does. On a terminal
+the command shares this process's group, so that Ctrl-C meets both and it may read the keyboard; elsewhere it leads one
+of its own, so that it is stopped with whatever it started.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+from lockside.errors import LockTakenError
+
+if TYPE_CHECKING:
+    from lockside.stores import Lock, LockClient
+
+HANDED_ON: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+FROM_TERMINAL: Final = frozenset({signal.SIGINT, signal.SIGQUIT})
+"""A terminal sends these to the whole group by itself."""
+
+LOST: Final = 125
+CANNOT_RUN: Final = 126
+NOT_FOUND: Final = 127
+BY_SIGNAL: Final = 128
+
+FENCE: Final = "LOCKSIDE_FENCE"
+LOCK: Final = "LOCKSIDE_LOCK"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to run under which lock. `grace_seconds` is what a command has to end by itself once the lock is lost."""
+
+    lock: str
+    command: Sequence[str]
+    wait_seconds: float
+    conflict_code: int
+    grace_seconds: float
+
+
+@dataclass(slots=True)
+class _Running:
+    """The command, and whether it was stopped because the lock was lost."""
+
+    process: subprocess.Popen[bytes]
+    leads_group: bool
+    lost: threading.Event = field(default_factory=threading.Event)
+
+    def send(self, number: int) -> None:
+        """Send a signal to the command, and to what it started where it leads a group."""
+        with suppress(ProcessLookupError):
+            if self.leads_group:
+                os.killpg(self.process.pid, number)
+            else:
+                self.process.send_signal(number)
+
+    def stop(self, grace_seconds: float) -> None:
+        """Ask it to end; kill it if it does not in time."""
+        self.lost.set()
+        self.send(signal.SIGTERM)
+        try:
+            self.process.wait(grace_seconds)
+        except subprocess.TimeoutExpired:
+            self.send(signal.SIGKILL)
+
+
+def run(client: "LockClient", order: Order, environment: Mapping[str, str]) -> int:
+    """Run the command; return the exit code to end with. Main thread only.
+
+    Raises what `LockClient.acquire` raises, but for a lock that stayed taken, which is the order's own exit code.
+    """
+    started: list[_Running] = []
+    gone = threading.Event()
+
+    def lost(_lock: "Lock") -> None:
+        gone.set()
+        for running in started:
+            # In a thread of its own: this one keeps other locks.
+            threading.Thread(target=running.stop, args=(order.grace_seconds,), name="stop-command", daemon=True).start()
+
+    try:
+        held = client.acquire(order.lock, wait=order.wait_seconds, on_lost=lost)
+    except LockTakenError as error:
+        sys.stderr.write(f"lockside: {error}\n")
+        return order.conflict_code
+    try:
+        running = _start(order, {**environment, FENCE: str(held.fence), LOCK: order.lock})
+        if isinstance(running, int):
+            return running
+        started.append(running)
+        if gone.is_set():
+            running.stop(order.grace_seconds)
+        with _handing_on(running):
+            code = running.process.wait()
+    finally:
+        held.release()
+    if held.lost is not None:
+        sys.stderr.write(f'lockside: lock "{order.lock}": {held.lost}; the command was stopped, or ended too late\n')
+        return LOST
+    return BY_SIGNAL - code if code < 0 else code
+
+
+def _start(order: Order, environment: Mapping[str, str]) -> "_Running | int":
+    leads_group = not sys.stdin.isatty()
+    try:
+        process = subprocess.Popen(  # noqa: S603 - what the user asked to run, without a shell
+            list(order.command), env=dict(environment), process_group=0 if leads_group else None
+        )
+    except FileNotFoundError:
+        sys.stderr.write(f"lockside: {order.command[0]}: there is no such command\n")
+        return NOT_FOUND
+    except OSError as error:
+        sys.stderr.write(f"lockside: {order.command[0]}: cannot be run ({error.strerror})\n")
+        return CANNOT_RUN
+    return _Running(process, leads_group)
+
+
+@contextmanager
+def _handing_on(running: _Running) -> Iterator[None]:
+    def hand_on(number: int, _frame: FrameType | None) -> None:
+        if running.leads_group or number not in FROM_TERMINAL:
+            running.send(number)
+
+    before = {number: signal.signal(number, hand_on) for number in HANDED_ON}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

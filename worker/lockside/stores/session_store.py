@@ -1,0 +1,371 @@
+"""Login sessions on one DynamoDB table: the token is shown once and stored only as a keyed hash.
+
+Strategy: whatever changes how many sessions a user has is one transaction over the session's row and the user's. A
+login holds the user's lock, puts its fence into the user's row first, and writes on the condition that it is still
+there: of two logins that both think they hold the lock, the one that was overtaken is refused.
+"""
+
+import base64
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lockside.aws.retrying import verdict
+from lockside.core.failures import Verdict
+from lockside.errors import LimitError, LockLostError, OutcomeUnknownError
+from lockside.stores import session_row, tables
+from lockside.stores.calls import ATTEMPTS_MAX, Calls, is_passing, refusal, surely_not_done
+from lockside.stores.lock import Lock
+from lockside.stores.machine import Machine, System
+from lockside.stores.session_row import SESSIONS_MAX, Policy, Session, UserChange, lifetime
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+    from lockside.stores.lock_client import LockClient
+    from lockside.stores.phrase_value import Json
+
+TTL_SECONDS: Final = 12 * 3_600
+WAIT_SECONDS: Final = 30.0
+MS_PER_SECOND: Final = 1_000
+KEYS_PER_READ: Final = 100
+ENDS_PER_TRANSACTION: Final = 90
+"""Of 100 items, with room for the lock, the user's row and the session that begins."""
+
+LOCK_PREFIX: Final = "session:"
+
+
+class _Refused(Exception):  # noqa: N818 - caught where it is raised for
+    """A condition of a transaction did not hold; `unsure` if an earlier attempt may have been done."""
+
+    def __init__(self, *, unsure: bool) -> None:
+        super().__init__()
+        self.unsure = unsure
+
+
+class SessionStore:
+    """Sessions of one application. Thread-safe. `locks` is closed by whoever made it."""
+
+    def __init__(  # noqa: PLR0913 - a store's options
+        self,
+        client: "DynamoDBClient",
+        table: str,
+        locks: "LockClient",
+        *,
+        key: bytes,
+        old_keys: Sequence[bytes] = (),
+        max_sessions_per_user: int | None = None,
+        policy: Policy = "refuse",
+        machine: Machine | None = None,
+    ) -> None:
+        """Send nothing yet.
+
+        Args:
+            client: a boto3 client; `stores.connect.client()` makes one with fitting time-outs.
+            table: the session table.
+            locks: takes the locks of users, named `session:<user>`.
+            key: the secret that tokens are hashed with, 32 bytes or more.
+            old_keys: earlier ones, under which sessions are still found.
+            max_sessions_per_user: how many live sessions a user may have; None: as many as one row can name.
+            policy: at that number, refuse a login or end the oldest session.
+            machine: clocks and chance, for tests.
+
+        Raises:
+            LimitError: an option cannot be.
+        """
+        sessions_max = SESSIONS_MAX if max_sessions_per_user is None else max_sessions_per_user
+        if not 1 <= sessions_max <= SESSIONS_MAX:
+            raise LimitError(f"max_sessions_per_user = {sessions_max}: give 1 to {SESSIONS_MAX}, or None")
+        self.table: Final = table
+        self._client = client
+        self._locks = locks
+        self._keys = tuple(session_row.checked_key(each) for each in (key, *old_keys))
+        self._sessions_max = sessions_max
+        self._policy: Policy = policy
+        self._machine = machine or System()
+        self._calls = Calls(table, self._machine)
+
+    @staticmethod
+    def create(client: "DynamoDBClient", table: str) -> None:
+        """Create the session table, its stream and its TTL on; leave one that is there. Raises SetupError."""
+        tables.create(client, tables.session_table(table))
+
+    def login(  # noqa: PLR0913 - what a login is
+        self,
+        user: str,
+        *,
+        ttl: float = TTL_SECONDS,
+        idle_ttl: float | None = None,
+        attributes: "Mapping[str, Json] | None" = None,
+        replacing: str | None = None,
+        wait: float = WAIT_SECONDS,
+    ) -> str:
+        """Begin a session of a user; return its token, which is shown this once.
+
+        Args:
+            user: whose session it is.
+            ttl: seconds after which it ends in any case.
+            idle_ttl: seconds without a touch after which it ends; None: only `ttl` counts.
+            attributes: what it holds, JSON.
+            replacing: the token of a session that ends with this login, such as the visitor's from before.
+            wait: seconds to wait for another login of the same user.
+
+        Raises:
+            SessionLimitError: the user has as many sessions as the policy allows.
+            LockTakenError: other logins of the user took all of the wait.
+            LockLostError: this login was overtaken by another; nothing was written.
+            OutcomeUnknownError: no answer; a session may have begun whose token nobody has.
+        """
+        life = lifetime(ttl, idle_ttl)
+        name = session_row.checked_user(user)
+        token = self._token()
+        identity = self._identity(token)
+        now_s = self._now_s()
+        item = session_row.item_of(identity, name, life, now_s, attributes or {})
+        replaced = None if replacing is None else self.read(replacing)
+        lock = self._locks.acquire(LOCK_PREFIX + name, wait=wait)
+        try:
+            live, dead = self._sessions(name, self._claim(name, lock))
+            live = [session for session in live if replaced is None or session.id != replaced.id]
+            gone = session_row.evicted(live, self._sessions_max, self._policy, name)
+            ends = self._end_all(name, [session.id for session in gone], lock, leave=ENDS_PER_TRANSACTION)
+            items = [lock.check(), session_row.putting(self.table, item), *session_row.endings(self.table, ends)]
+            if replaced is not None:
+                items += self._replacing(replaced, name)
+                dead += [replaced.id] if replaced.user == name else []
+            change = UserChange(name, identity, now_s, tuple(dict.fromkeys((*ends, *dead))), lock.fence)
+            self._begin(identity, [*items, change.update(self.table)], name)
+        finally:
+            # What was written was written under its condition, whatever became of the lock since.
+            lock.release()
+        return token
+
+    def start(
+        self, *, ttl: float = TTL_SECONDS, idle_ttl: float | None = None, attributes: "Mapping[str, Json] | None" = None
+    ) -> str:
+        """Begin a session of a visitor who has not logged in; return its token. Takes no lock."""
+        token = self._token()
+        identity = self._identity(token)
+        item = session_row.item_of(identity, None, lifetime(ttl, idle_ttl), self._now_s(), attributes or {})
+        self._begin(identity, [session_row.putting(self.table, item)], "")
+        return token
+
+    def read(self, token: str) -> Session | None:
+        """Return the live session of a token, strongly consistent; None if there is none.
+
+        Every token is hashed and looked up, a made-up one like a real one, and how long that takes says nothing of how
+        near it came.
+        """
+        now_s = self._now_s()
+        for identity in (session_row.session_id(key, token) for key in self._keys):
+            session = session_row.session_of(self._item(identity), now_s)
+            if session is not None and hmac.compare_digest(session.id, identity):
+                return session
+        return None
+
+    def touch(self, token: str) -> Session | None:
+        """Read a session and move its idle deadline; None if there is none.
+
+        A move by less than a twentieth of the idle time is not written.
+        """
+        session = self.read(token)
+        if session is None:
+            return None
+        expires = session_row.touched(session, self._now_s())
+        if expires is None:
+            return session
+        values = {":moved": {"N": str(expires)}}
+        moved = self._changed(session.id, "#expires = :moved", values)
+        return replace(session, expires=expires) if moved else None
+
+    def write(self, token: str, attributes: "Mapping[str, Json]") -> bool:
+        """Replace a session's attributes; False if there is no such session. The last writer wins."""
+        values = {":data": {"S": session_row.data_text(attributes)}}
+        session = self.read(token)
+        return session is not None and self._changed(session.id, "#data = :data", values)
+
+    def rotate(self, token: str, *, attributes: "Mapping[str, Json] | None" = None) -> str | None:
+        """Go on under a new token, as after any change of what its user may do; None if there is no such session.
+
+        The old token ends in the same transaction. Deadlines stay; attributes too unless given.
+        """
+        session = self.read(token)
+        if session is None:
+            return None
+        fresh = self._token()
+        identity = self._identity(fresh)
+        item = dict(self._item(session.id) or {})
+        item |= session_row.session_key(identity)
+        if attributes is not None:
+            item[session_row.DATA] = {"S": session_row.data_text(attributes)}
+        items = [session_row.putting(self.table, item), session_row.ending(self.table, session.id, must_be=True)]
+        if session.user is not None:
+            items.append(UserChange(session.user, identity, session.created, (session.id,)).update(self.table))
+        return fresh if self._did(items, identity) else None
+
+    def logout(self, token: str) -> bool:
+        """End a session; False if there was none."""
+        session = self.read(token)
+        return session is not None and self.end(session)
+
+    def end(self, session: Session) -> bool:
+        """End a session that `sessions_of` told; False if it was gone."""
+        items = [session_row.ending(self.table, session.id, must_be=True)]
+        if session.user is not None:
+            items.append(UserChange(session.user, ends=(session.id,)).update(self.table))
+        return self._did(items, None)
+
+    def logout_everywhere(self, user: str, *, wait: float = WAIT_SECONDS) -> int:
+        """End all sessions of a user; return how many were alive. A login under way is refused, or ended too.
+
+        Raises LockTakenError, LockLostError (some may have ended) and OutcomeUnknownError.
+        """
+        lock = self._locks.acquire(LOCK_PREFIX + session_row.checked_user(user), wait=wait)
+        try:
+            live, dead = self._sessions(user, self._claim(user, lock))
+            self._end_all(user, [*(session.id for session in live), *dead], lock)
+        finally:
+            lock.release()
+        return len(live)
+
+    def sessions_of(self, user: str) -> list[Session]:
+        """Return a user's live sessions, the oldest first; without their tokens, which nobody can tell."""
+        key = session_row.user_key(session_row.checked_user(user))
+        answer = self._calls.read(lambda: self._client.get_item(TableName=self.table, Key=key, ConsistentRead=True))
+        live, _dead = self._sessions(user, answer.get("Item", {}))
+        return sorted(live, key=lambda session: (session.created, session.id))
+
+    def _token(self) -> str:
+        return base64.urlsafe_b64encode(self._machine.token()).rstrip(b"=").decode()
+
+    def _identity(self, token: str) -> str:
+        return session_row.session_id(self._keys[0], token)
+
+    def _now_s(self) -> int:
+        return self._machine.wall_ms() // MS_PER_SECOND
+
+    def _item(self, identity: str) -> Any:
+        key = session_row.session_key(identity)
+        answer = self._calls.read(lambda: self._client.get_item(TableName=self.table, Key=key, ConsistentRead=True))
+        return answer.get("Item")
+
+    def _claim(self, user: str, lock: Lock) -> Mapping[str, Any]:
+        """Put our fence into the user's row and return the row. Raises LockLostError if a later one is there."""
+        lock.ensure()
+        request: dict[str, Any] = {
+            "TableName": self.table,
+            "Key": session_row.user_key(user),
+            "UpdateExpression": "SET #fence = :fence",
+            "ConditionExpression": "attribute_not_exists(#fence) OR #fence <= :fence",
+            "ExpressionAttributeNames": {"#fence": session_row.FENCE},
+            "ExpressionAttributeValues": {":fence": {"N": str(lock.fence)}},
+            "ReturnValues": "ALL_NEW",
+        }
+        try:
+            # Done twice it is the same; so an answer that was lost is asked for again.
+            answer = self._calls.read(lambda: self._client.update_item(**request))
+        except ClientError as error:
+            raise self._overtaken(user) from error
+        return answer["Attributes"]
+
+    def _sessions(self, user: str, user_item: Mapping[str, Any]) -> tuple[list[Session], list[str]]:
+        """Read the sessions that a user's row names: those alive, and the ids of the others."""
+        ids, now_s = session_row.listed(user_item), self._now_s()
+        found: dict[str, Session] = {}
+        for at in range(0, len(ids), KEYS_PER_READ):
+            for item in self._items(ids[at : at + KEYS_PER_READ]):
+                session = session_row.session_of(item, now_s)
+                if session is not None and session.user == user:
+                    found[session.id] = session
+        return list(found.values()), [identity for identity in ids if identity not in found]
+
+    def _items(self, ids: Iterable[str]) -> Iterable[Any]:
+        keys: list[Any] = [session_row.session_key(identity) for identity in ids]
+        while keys:
+            wanted: Any = {self.table: {"Keys": keys, "ConsistentRead": True}}
+            answer = self._calls.read(partial(self._client.batch_get_item, RequestItems=wanted))
+            yield from answer["Responses"].get(self.table, [])
+            rest: Any = answer.get("UnprocessedKeys") or {}
+            keys = list(rest.get(self.table, {}).get("Keys", []))
+            if keys:
+                self._calls.pause(0)
+
+    def _end_all(self, user: str, ids: Sequence[str], lock: Lock, *, leave: int = 0) -> Sequence[str]:
+        """End sessions under a claimed lock, some at a time; return the last ones, up to `leave`, undone."""
+        rest = list(ids)
+        while len(rest) > leave:
+            some, rest = rest[:ENDS_PER_TRANSACTION], rest[ENDS_PER_TRANSACTION:]
+            change = UserChange(user, ends=tuple(some), fence=lock.fence)
+            items = [lock.check(), *session_row.endings(self.table, some), change.update(self.table)]
+            if not self._did(items, None):
+                raise self._overtaken(user)
+        return rest
+
+    def _replacing(self, replaced: Session, user: str) -> list[dict[str, Any]]:
+        items = session_row.endings(self.table, [replaced.id])
+        if replaced.user is not None and replaced.user != user:
+            items.append(UserChange(replaced.user, ends=(replaced.id,)).update(self.table))
+        return items
+
+    def _changed(self, identity: str, assignment: str, values: dict[str, Any]) -> bool:
+        """Update a session that is alive; False if it is not. Done twice it is the same."""
+        names = {"#expires": tables.EXPIRES, "#until": session_row.UNTIL}
+        if "#data" in assignment:
+            names["#data"] = session_row.DATA
+        request: dict[str, Any] = {
+            "TableName": self.table,
+            "Key": session_row.session_key(identity),
+            "UpdateExpression": f"SET {assignment}",
+            "ConditionExpression": "#expires > :now AND #until > :now",
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": {**values, ":now": {"N": str(self._now_s())}},
+        }
+        try:
+            self._calls.read(lambda: self._client.update_item(**request))
+        except ClientError:
+            return False
+        return True
+
+    def _begin(self, identity: str, items: list[dict[str, Any]], user: str) -> None:
+        if not self._did(items, identity):
+            raise self._overtaken(user)
+
+    def _did(self, items: list[dict[str, Any]], begins: str | None) -> bool:
+        """Do a transaction; False if a condition did not hold. `begins` is the session that shows that it was done."""
+        try:
+            self._send(items)
+        except _Refused as refused:
+            if not refused.unsure:
+                return False
+            if begins is not None and self._item(begins) is not None:
+                return True
+            raise OutcomeUnknownError(
+                f'table "{self.table}": no answer to a change of sessions, and its rows do not tell; read them again'
+            ) from refused
+        return True
+
+    def _send(self, items: Sequence[Any]) -> None:
+        token, unsure = self._machine.version(), False
+        for attempt in range(ATTEMPTS_MAX):
+            try:
+                self._client.transact_write_items(TransactItems=items, ClientRequestToken=token)
+            except (ClientError, BotoCoreError) as error:
+                if verdict(error) is Verdict.CONDITION and not is_passing(error):
+                    raise _Refused(unsure=unsure) from error
+                unsure = unsure or not surely_not_done(error)
+                if attempt + 1 < ATTEMPTS_MAX and (unsure or is_passing(error)) and not self._calls.pause(attempt):
+                    continue
+                if unsure:
+                    raise _Refused(unsure=True) from error
+                raise refusal(error, self.table) from error
+            else:
+                return
+
+    def _overtaken(self, user: str) -> LockLostError:
+        return LockLostError(
+            f'user "{user}": another login or logout of theirs overtook this one; nothing was written; try again'
+        )
