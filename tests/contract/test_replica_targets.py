@@ -13,7 +13,7 @@ from lockside.core.replica import EXPIRES, STAMP, Row, Write, change_stamp, copy
 from lockside.core.telemetry import NoMeter
 from lockside.core.wire_form import differing
 from lockside.emulators.emulator import Emulator
-from lockside.errors import FencedError
+from lockside.errors import FencedError, ReplicaError
 from lockside.stores.dynamodb_target import DynamoDBTarget
 from lockside.stores.redis_target import RedisTarget
 from lockside.stores.target import Target, pages
@@ -46,11 +46,6 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
     retrier = Retrier(FakeStop(clock), NoMeter())
     made: list[Target] = []
 
-    def on_redis(types: str) -> Target:
-        server: RedisServer = request.getfixturevalue("redis")
-        prefix = f"contract{next(NUMBERS)}:"
-        return RedisTarget(server.client(), prefix, schema(types), retrier, clock, tombstone_hours=48, place="redis")
-
     def on_dynamodb(types: str) -> Target:
         emulator: Emulator = request.getfixturevalue("emulator_of")(request.param)
         client, name = dynamodb(emulator), f"target-{next(NUMBERS)}"
@@ -58,12 +53,22 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
         return DynamoDBTarget(client, name, schema(types), retrier, clock, tombstone_hours=48, writers=4)
 
     def of(types: str = "S") -> Target:
-        made.append(on_redis(types) if request.param == "redis" else on_dynamodb(types))
+        if request.param == "redis":
+            made.append(on_redis(request.getfixturevalue("redis"), f"contract{next(NUMBERS)}:", types))
+        else:
+            made.append(on_dynamodb(types))
         return made[-1]
 
     yield of
     for target in made:
         target.close()
+
+
+def on_redis(server: RedisServer, prefix: str, types: str) -> RedisTarget:
+    """Return a target in Redis."""
+    clock = FakeClock()
+    retrier = Retrier(FakeStop(clock), NoMeter())
+    return RedisTarget(server.client(), prefix, schema(types), retrier, clock, tombstone_hours=48, place="redis")
 
 
 def schema(types: str) -> KeySchema:
@@ -205,7 +210,7 @@ def test_tombstones_expire_and_rows_do_not(dynamodb_local: Emulator, redis: Redi
     table, client = f"target-{next(NUMBERS)}", dynamodb(dynamodb_local)
     client.create_table(TableName=table, BillingMode="PAY_PER_REQUEST", **keys_of("S"))
     ours = DynamoDBTarget(client, table, schema("S"), retrier, clock, tombstone_hours=48, writers=1)
-    theirs = RedisTarget(redis.client(), "ttl:", schema("S"), retrier, clock, tombstone_hours=48, place="redis")
+    theirs = on_redis(redis, "ttl:", "S")
     for target in (ours, theirs):
         target.apply([gone("a", 1)], SOON_MS)
         target.apply([gone("b", 1)], SOON_MS)
@@ -229,17 +234,8 @@ def test_tombstones_expire_and_rows_do_not(dynamodb_local: Emulator, redis: Redi
 )
 def test_redis_keeps_the_order_of_sort_keys(redis: RedisServer, types: str, sorts: list[str]) -> None:
     """A sorted set for each partition, with what is there and nothing else."""
-    clock = FakeClock()
     prefix = f"order{next(NUMBERS)}:"
-    target = RedisTarget(
-        redis.client(),
-        prefix,
-        schema(types),
-        Retrier(FakeStop(clock), NoMeter()),
-        clock,
-        tombstone_hours=48,
-        place="redis",
-    )
+    target = on_redis(redis, prefix, types)
     for place, sort in enumerate(reversed(sorts)):
         for partition in ("p", "q"):
             there = EntityKey((("S", partition), (types[1], sort)))
@@ -262,16 +258,7 @@ def test_redis_keeps_the_order_of_sort_keys(redis: RedisServer, types: str, sort
 
 def test_redis_that_was_emptied_does_not_vouch(redis: RedisServer) -> None:
     """Until the next copy begins."""
-    clock = FakeClock()
-    target = RedisTarget(
-        redis.client(),
-        "vouch:",
-        schema("S"),
-        Retrier(FakeStop(clock), NoMeter()),
-        clock,
-        tombstone_hours=48,
-        place="redis",
-    )
+    target = on_redis(redis, "vouch:", "S")
     assert not target.vouch(0)
     target.begin(3)
     assert target.vouch(3)
@@ -283,17 +270,22 @@ def test_redis_that_was_emptied_does_not_vouch(redis: RedisServer) -> None:
 
 def test_redis_that_was_started_anew_takes_writes_again(redis: RedisServer) -> None:
     """It has forgotten the script with everything else."""
-    clock = FakeClock()
-    target = RedisTarget(
-        redis.client(),
-        "again:",
-        schema("S"),
-        Retrier(FakeStop(clock), NoMeter()),
-        clock,
-        tombstone_hours=48,
-        place="redis",
-    )
+    target = on_redis(redis, "again:", "S")
     target.apply([put("a", 1)], SOON_MS)
     with redis.client() as raw:
         raw.script_flush()
     assert target.apply([put("a", 2)], SOON_MS).taken == 1
+
+
+def test_a_row_that_its_stamp_makes_too_large_is_refused_with_the_way_out(dynamodb_local: Emulator) -> None:
+    """It stands at the source with nearly 400 KB, and Redis would take it."""
+    clock = FakeClock()
+    table, client = f"target-{next(NUMBERS)}", dynamodb(dynamodb_local)
+    client.create_table(TableName=table, BillingMode="PAY_PER_REQUEST", **keys_of("S"))
+    retrier = Retrier(FakeStop(clock), NoMeter())
+    target = DynamoDBTarget(client, table, schema("S"), retrier, clock, tombstone_hours=48, writers=1)
+    image: dict[str, Any] = {"k0": {"S": "a"}, "v": {"S": "x" * (400 * 1024 - 20)}}
+    client.put_item(TableName=table, Item=image)
+    with pytest.raises(ReplicaError, match="larger than the 400 KB"):
+        target.apply([Write(key("a"), change_stamp(1, LABEL, 1), image)], SOON_MS)
+    target.close()
