@@ -13,7 +13,7 @@ from lockside.ops import logs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PARTS: Final = ("flood", "writing", "units", "delays", "memory", "restarts")
+PARTS: Final = ("flood", "writing", "units", "delays", "memory", "restarts", "stores")
 
 
 def apart(part: str, sizes: Sizes) -> list[Figure]:

@@ -18,6 +18,9 @@ class Sizes:
     memory_locks: int
     memory_heartbeats: int
     restart_locks: tuple[int, ...]
+    lock_cycles: int
+    phrases: int
+    session_reads: int
 
 
 FULL: Final = Sizes(
@@ -31,6 +34,9 @@ FULL: Final = Sizes(
     memory_locks=100_000,
     memory_heartbeats=1_000_000,
     restart_locks=(0, 10_000, 100_000),
+    lock_cycles=100,
+    phrases=100_000,
+    session_reads=300,
 )
 QUICK: Final = Sizes(
     flood_locks=100,
@@ -43,4 +49,7 @@ QUICK: Final = Sizes(
     memory_locks=2_000,
     memory_heartbeats=4_000,
     restart_locks=(0, 100, 200),
+    lock_cycles=5,
+    phrases=500,
+    session_reads=5,
 )

@@ -29,9 +29,15 @@ from tests.fakes.faults import (
     unreachable,
 )
 from tests.fakes.machine import FakeMachine
-from tests.fakes.store_desk import BACKENDS, StoreDesk, make_desk
+from tests.fakes.store_desk import ATOMIC, BACKENDS, StoreDesk, make_desk
 
 LEASE = 10.0
+
+
+@pytest.fixture(params=ATOMIC)
+def crowded(request: pytest.FixtureRequest, emulator_of: Callable[[Any], Emulator]) -> StoreDesk:
+    """Return empty tables of each kind that many threads may use at once."""
+    return make_desk(request.param, emulator_of, page_items=100)
 
 
 @pytest.fixture(params=BACKENDS)
@@ -344,9 +350,9 @@ def test_a_thread_is_told_that_it_holds_the_lock_already(desk: StoreDesk) -> Non
         pass
 
 
-def test_threads_of_one_client_take_turns(desk: StoreDesk) -> None:
+def test_threads_of_one_client_take_turns(crowded: StoreDesk) -> None:
     """Thirty threads, three clients: never two inside, every fence once."""
-    clients = [LockClient(desk.client, desk.locks, owner=f"client-{number}", lease=20) for number in range(3)]
+    clients = [LockClient(crowded.client, crowded.locks, owner=f"client-{number}", lease=20) for number in range(3)]
     inside, most, seen = [0], [0], []
 
     def work(client: LockClient) -> None:

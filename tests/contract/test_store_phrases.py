@@ -21,10 +21,16 @@ from lockside.errors import (
 from lockside.stores import KeyPhraseStore, tables
 from lockside.stores.placement import Placement
 from tests.fakes.faults import FaultyClient, broken, lost_answer, lost_request, refused, throttled
-from tests.fakes.store_desk import BACKENDS, StoreDesk, make_desk
+from tests.fakes.store_desk import ATOMIC, BACKENDS, StoreDesk, make_desk
 
 KEYS = ["a", "aa", "b", "z", "é", "\uffff", "\U0001f600", "\U0010ffff", "x" * 1_024]
 """Where UTF-16 would put them, the last two but one stand before U+FFFF."""
+
+
+@pytest.fixture(params=ATOMIC)
+def crowded(request: pytest.FixtureRequest, emulator_of: Callable[[Any], Emulator]) -> StoreDesk:
+    """Return empty tables of each kind that many threads may use at once."""
+    return make_desk(request.param, emulator_of, page_items=100)
 
 
 @pytest.fixture(params=BACKENDS)
@@ -395,9 +401,9 @@ def test_a_writer_that_slept_through_a_move_is_neither_lost_nor_seen_twice(
     assert [each.value for each in plain.phrases()] == [want]
 
 
-def test_many_threads_share_a_store(desk: StoreDesk) -> None:
+def test_many_threads_share_a_store(crowded: StoreDesk) -> None:
     """A counter raised by versions loses nothing."""
-    phrases = KeyPhraseStore(desk.client, desk.phrase_store().table).prefix("p/")
+    phrases = KeyPhraseStore(crowded.client, crowded.phrase_store().table).prefix("p/")
     phrases.write("counter", 0)
 
     def work() -> None:

@@ -17,7 +17,13 @@ from lockside.errors import (
 )
 from lockside.stores import LockClient, SessionStore, session_row
 from tests.fakes.faults import FaultyClient, lost_answer, lost_request, throttled
-from tests.fakes.store_desk import BACKENDS, KEY, StoreDesk, make_desk
+from tests.fakes.store_desk import ATOMIC, BACKENDS, KEY, StoreDesk, make_desk
+
+
+@pytest.fixture(params=ATOMIC)
+def crowded(request: pytest.FixtureRequest, emulator_of: Callable[[Any], Emulator]) -> StoreDesk:
+    """Return empty tables of each kind that many threads may use at once."""
+    return make_desk(request.param, emulator_of, page_items=100)
 
 
 @pytest.fixture(params=BACKENDS)
@@ -279,10 +285,10 @@ def test_a_login_that_nobody_answers_leaves_nothing_half_made(desk: StoreDesk) -
     store.login("alice")
 
 
-def test_a_hundred_logins_at_once_leave_one_session(desk: StoreDesk) -> None:
+def test_a_hundred_logins_at_once_leave_one_session(crowded: StoreDesk) -> None:
     """Five processes' worth of clients, one user, one session allowed: one wins, whichever policy."""
-    locks = [LockClient(desk.client, desk.locks, owner=f"host-{number}") for number in range(5)]
-    stores = [SessionStore(desk.client, desk.sessions, each, key=KEY, max_sessions_per_user=1) for each in locks]
+    locks = [LockClient(crowded.client, crowded.locks, owner=f"host-{number}") for number in range(5)]
+    stores = [SessionStore(crowded.client, crowded.sessions, each, key=KEY, max_sessions_per_user=1) for each in locks]
     won: list[str] = []
     refused: list[str] = []
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 BACKENDS: Final = ("memory", "moto", "dynamodb-local")
+ATOMIC: Final = ("memory", "dynamodb-local")
+"""Without moto, which undoes a refused transaction by putting back a copy of all tables: others' writes are lost."""
+
 KEY: Final = b"k" * 32
 _NUMBERS: Final = itertools.count()
 

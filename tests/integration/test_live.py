@@ -42,7 +42,7 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         with demo.staged(kind, folder, stop, lambda _line: None, heard.extend, script=QUICK) as stage:
             demo.play(stage, stop, None)
-            assert not stage.crew.problems
+            assert not stage.problems
             yield Played(stage, heard, list(records_of(stage)))
 
 
@@ -67,7 +67,7 @@ def by_entity(events: list[Any]) -> dict[str, list[Any]]:
 def test_the_trail_is_the_truth(played: Played) -> None:
     """Each lock and each session has the events of its truth, expiries included, each once."""
     keys = keys_file.load(played.stage.settings.keys.file)
-    truth = expected(played.stage.crew.truth, keys.entity, expiries=True)
+    truth = expected(played.stage.truth, keys.entity, expiries=True)
     heard = by_entity(played.heard)
     assert heard.keys() == truth.keys()
     for name, steps in truth.items():
@@ -82,7 +82,7 @@ def test_flags_are_those_of_the_truth(played: Played) -> None:
     """A login on a living session and a switch of users are marked as what they are."""
     keys = keys_file.load(played.stage.settings.keys.file)
     heard = by_entity(played.heard)
-    for name, steps in expected(played.stage.crew.truth, keys.entity, expiries=True).items():
+    for name, steps in expected(played.stage.truth, keys.entity, expiries=True).items():
         changes = [event["data"] for event in heard[name] if not event_name(event).endswith(".expired")]
         for data, (_, _, more) in zip(changes, [s for s in steps if not s[0].endswith(".expired")], strict=True):
             assert more is None or more == data.get("authenticated") or more in data["flags"], (name, more, data)
@@ -111,8 +111,10 @@ def test_no_secret_of_the_clients_is_stored(played: Played) -> None:
     """No session id, and nothing of what users put beside a lock, is in any record."""
     text = json.dumps(played.stored)
     ids = {step[name] for step in played.stage.crew.truth for name in ("session", "old") if name in step}
+    tokens = played.stage.second_act.tokens
     assert ids
-    for secret in {*ids, *(each.removeprefix("session:") for each in ids), "made-up-token", "invoices"}:
+    assert tokens
+    for secret in {*ids, *tokens, *(each.removeprefix("session:") for each in ids), "made-up-token", "invoices"}:
         assert secret not in text
 
 

@@ -194,5 +194,10 @@ def test_the_commented_example_shows_every_key_with_its_default() -> None:
 
 
 def test_the_demo_settings_load() -> None:
-    """config/demo.toml holds together, and watches one table of each kind."""
-    assert [source.id for source in load(CONFIG / "demo.toml").source] == ["locks", "sessions"]
+    """config/demo.toml holds together, and watches two tables of each kind."""
+    assert [source.id for source in load(CONFIG / "demo.toml").source] == [
+        "locks",
+        "sessions",
+        "login-locks",
+        "logins",
+    ]

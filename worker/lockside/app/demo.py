@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from lockside.app import provision
+from lockside.app.second_act import SecondAct
+from lockside.app.stores import store_client
 from lockside.app.worker import Worker
 from lockside.aws.clients import connect
 from lockside.core.ports import Announce, Clock
@@ -27,6 +29,7 @@ from lockside.emulators.start import start
 from lockside.errors import SetupError, StoppedError
 from lockside.ops.clock import SystemClock
 from lockside.settings import Settings, load
+from lockside.stores import LockClient, SessionStore
 
 PLAY_SECONDS_MAX: Final = 120.0
 """The clients play for about half a minute; on a slow machine longer, but not for ever."""
@@ -70,8 +73,19 @@ class Stage:
     worker: Worker
     worker_stop: threading.Event
     crew: Crew
+    second_act: SecondAct
     clock: Clock
     summary: Summary
+
+    @property
+    def truth(self) -> tuple[dict[str, Any], ...]:
+        """What has truly happened, in both acts."""
+        return (*self.crew.truth, *self.second_act.truth)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What went wrong with those who play."""
+        return (*self.crew.problems, *self.second_act.problems)
 
 
 @contextmanager
@@ -84,10 +98,13 @@ def staged(  # noqa: PLR0913 - one argument for each thing that differs between 
     where the stop event is set before all is ready.
     """
     clock, summary, worker_stop = SystemClock(), Summary(), threading.Event()
+    listeners: list[Callable[[Mapping[str, Any]], None]] = []
 
     def heard(events: Sequence[Mapping[str, Any]]) -> None:
         for event in events:
             summary.hear(event, clock.now().wall_ms)
+            for listen in listeners:
+                listen(event)
         announce(events)
 
     def go_on() -> None:
@@ -105,17 +122,21 @@ def staged(  # noqa: PLR0913 - one argument for each thing that differs between 
         config = folder / "lockside.toml"
         settings = _write_settings(config, emulator)
         clients = connect(settings.aws)
-        lock_table, session_table = (source.table for source in settings.source)
+        lock_table, session_table, login_locks, logins = (source.table for source in settings.source)
         tables.create_lock_table(clients.dynamodb, lock_table)
         tables.create_session_table(clients.dynamodb, session_table)
+        LockClient.create(clients.dynamodb, login_locks)
+        SessionStore.create(clients.dynamodb, logins)
         created = datetime.fromtimestamp(clock.now().wall_ms / 1000, UTC).isoformat(timespec="seconds")
         provision.apply(provision.plan(settings, clients), clients, stop, created, lambda _line: None)
         worker = Worker.connected(settings, stop=worker_stop, clock=clock, announce=heard)
         stack.callback(worker.close)
         crew = Crew(emulator, lock_table, session_table, script)
         stack.callback(crew.close)
+        second_act = SecondAct(store_client(settings.aws), login_locks, logins, tell)
+        listeners.append(second_act.hear)
         go_on()
-        yield Stage(emulator, settings, config, worker, worker_stop, crew, clock, summary)
+        yield Stage(emulator, settings, config, worker, worker_stop, crew, second_act, clock, summary)
 
 
 def play(stage: Stage, stop: threading.Event, seconds_max: float | None) -> Summary:
@@ -143,8 +164,10 @@ def play(stage: Stage, stop: threading.Event, seconds_max: float | None) -> Summ
         stage.crew.start()
         wait(lambda: stage.crew.finished, seconds_max or PLAY_SECONDS_MAX)
         stage.crew.close()
+        if stage.crew.finished and not failures and not stop.is_set():
+            stage.second_act.play()
         if seconds_max is None:
-            wait(lambda: not stage.worker.deadlines_armed(), QUIET_SECONDS_MAX)
+            wait(lambda: stage.second_act.witnessed and not stage.worker.deadlines_armed(), QUIET_SECONDS_MAX)
     finally:
         stage.worker_stop.set()
         thread.join(CLOSE_SECONDS_MAX)

@@ -36,7 +36,8 @@ def demo(*, seconds: float | None, backend: str, keep: bool) -> None:
     """Show the main job live, on this machine: nothing is set up before and nothing stays behind.
 
     A local DynamoDB starts. Real clients, in processes of their own, take locks and log in; one holder is killed, one
-    user just disappears. The worker watches their tables' streams and prints each audit event as it is written.
+    user just disappears. The worker watches their tables' streams and prints each audit event as it is written. In a
+    second act one user logs in many times at once on Lockside's own stores, and one session begins.
 
     \b
     lockside demo
@@ -71,7 +72,7 @@ def _show(backend: str, folder: Path, stop: threading.Event, seconds: float | No
         click.echo(f"Delays count from creation times, which are rounded down to the {ROUNDED[backend]} here.\n")
         click.echo(click.style(HEADING, bold=True))
         summary = stages.play(stage, stop, seconds)
-        for problem in stage.crew.problems:
+        for problem in stage.problems:
             click.echo(f"lockside: demo client: {problem}", err=True)
         _print_summary(summary, ROUNDED[backend])
         if stop.is_set():

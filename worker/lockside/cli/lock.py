@@ -76,7 +76,7 @@ def run(  # noqa: PLR0913 - one argument for each flag
     from lockside.stores.sigterm import unwinding
 
     seconds = 0.0 if nonblock else WAIT_SECONDS_MAX if wait is None else wait
-    order = lock_run.Order(name, command, seconds, conflict, grace)
+    order = lock_run.Order(name, command[1:] if command[0] == "--" else command, seconds, conflict, grace)
     client = LockClient(store_client(settings.aws), table or settings.stores.lock_table, lease=lease)
     with unwinding(), client:
         code = lock_run.run(client, order, os.environ)

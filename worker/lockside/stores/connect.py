@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 CONNECT_SECONDS_MAX: Final = 1.0
-READ_SECONDS_MAX: Final = 3.0
+READ_SECONDS_MAX: Final = 5.0
 CONNECTIONS_MAX: Final = 64
 
 
 def client(session: boto3.Session | None = None, **options: Any) -> "DynamoDBClient":
     """Make a client; `options` are those of `boto3.Session.client`, such as `region_name` and `endpoint_url`.
 
-    Its time-outs suit leases of 10 seconds and more; give a `config` of yours for shorter ones.
+    Its time-outs suit leases of 15 seconds and more; give a `config` of yours for shorter ones.
     """
     config = Config(
         connect_timeout=CONNECT_SECONDS_MAX,

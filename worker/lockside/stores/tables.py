@@ -8,8 +8,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lockside.aws.retrying import error_code
 from lockside.aws.tables import PK, SK, TableDefinition
 from lockside.errors import NotFoundOutError, SetupError
-from lockside.stores.calls import refusal
+from lockside.stores.calls import Calls, refusal
 from lockside.stores.lock_row import FENCE_KEY
+from lockside.stores.machine import System
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -49,11 +50,7 @@ def create(client: "DynamoDBClient", definition: TableDefinition) -> None:
     Raises SetupError for one with another key, NotFoundOutError when it does not become active.
     """
     try:
-        try:
-            client.create_table(**definition.create)
-        except ClientError as error:
-            if error_code(error) != "ResourceInUseException":
-                raise
+        Calls(definition.name, System()).read(lambda: _created(client, definition))
         waiter = client.get_waiter("table_exists")
         waiter.wait(TableName=definition.name, WaiterConfig={"Delay": POLL_SECONDS, "MaxAttempts": POLLS_MAX})
         check(client, definition)
@@ -61,6 +58,15 @@ def create(client: "DynamoDBClient", definition: TableDefinition) -> None:
             _expire(client, definition.name, definition.ttl_attribute)
     except (ClientError, BotoCoreError) as error:
         raise refusal(error, definition.name) from error
+
+
+def _created(client: "DynamoDBClient", definition: TableDefinition) -> None:
+    try:
+        client.create_table(**definition.create)
+    except ClientError as error:
+        # Also what a second attempt hears whose first one's answer was lost.
+        if error_code(error) != "ResourceInUseException":
+            raise
 
 
 def check(client: "DynamoDBClient", definition: TableDefinition) -> None:
