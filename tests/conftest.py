@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -43,6 +44,13 @@ def pytest_testnodedown(node: Any) -> None:
     reporter = node.config.pluginmanager.getplugin("terminalreporter")
     if reporter is not None:
         reporter.stats["deselected"] = [SimpleNamespace() for _ in range(left_out)]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> None:
+    """Let Ctrl-C end the programs that tests start: a shell that starts a run in the background has it ignored."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

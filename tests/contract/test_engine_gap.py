@@ -362,3 +362,28 @@ def test_a_reader_behind_a_trimmed_position_that_sleeps_for_a_day_has_lost_what_
     for _ in range(4):
         reader.step()
     assert told(rig) == [("trimmed", numbers[1], later[0])]
+
+
+def test_a_gap_behind_a_parent_that_was_never_begun_counts_from_the_promise(rig: Rig) -> None:
+    """What was finished meanwhile vouches for its own lineage only, and this shard may come from another."""
+    rig.streams.put(rig.arn, "root", "a")
+    rig.run_once()
+    promised_ms = rig.clock.now().wall_ms
+    rig.clock.advance(20 * HOUR)
+    rig.streams.put(rig.arn, "root", "b")
+    rig.streams.close(rig.arn, "root")
+    rig.run_once()
+    assert rig.is_finished("root")
+    rig.streams.add_shard(rig.arn, "unseen")
+    rig.streams.put(rig.arn, "unseen", "lost")
+    rig.streams.add_shard(rig.arn, "child", "unseen")
+    rig.streams.put(rig.arn, "child", "c")
+    rig.streams.close(rig.arn, "unseen")
+    rig.clock.advance(2 * DAY)
+    rig.streams.drop(rig.arn, "unseen")
+    trim(rig, "child", 1)
+    rig.streams.put(rig.arn, "child", "d")
+    rig.run_once()
+    (gap,) = rig.recorder.gaps("child")
+    assert gap.after_ms is not None
+    assert gap.after_ms <= promised_ms

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from lockside.engines.embedded.lineage import ListedShard
+from lockside.engines.embedded.lineage import ListedShard, has_child
 
 ABSENT_LISTINGS: Final = 3
 """A shard left out of so many whole listings in a row is gone."""
@@ -59,6 +59,11 @@ class Catalogue:
     def absences(self, shard_id: str) -> int:
         """Count the whole listings in a row that left a shard out, of those in which it was expected."""
         return self._absent.get(shard_id, 0)
+
+    def ends_with(self, shard_id: str) -> bool:
+        """Whether nothing listed is known to come of a shard: it is not listed itself any more, or no child is."""
+        gone = shard_id not in self.shards or self.absences(shard_id) > 0
+        return gone or not has_child(shard_id, self.shards.values())
 
     def end(self) -> None:
         """Take in that the stream is gone, with all its shards."""

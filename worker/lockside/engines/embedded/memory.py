@@ -74,8 +74,9 @@ class StreamMemory:
         if parent_id in self.rows:
             tips = [self.rows[parent_id].tip_ms]
         elif parent_id is not None:
-            # The lineage between what was finished and this shard is gone: it may go back to any of them.
-            tips = [row.tip_ms for each, row in self.rows.items() if row.finished and each not in catalogue.shards]
+            # The lineage between what was finished and this shard is gone: it may go back to any of which no child is
+            # listed.
+            tips = [row.tip_ms for each, row in self.rows.items() if row.finished and catalogue.ends_with(each)]
             # And what it came from may never have been begun: of that, only the promise is known.
             tips = [*tips, self._promised_ms] if tips else []
         known = [tip_ms for tip_ms in tips if tip_ms is not None]
