@@ -34,7 +34,7 @@ from lockside.core.ports import (
 )
 from lockside.core.recipe import Source
 from lockside.core.records import Naming
-from lockside.core.status import BAD_AFTER_MS, ShardView, State
+from lockside.core.status import Progress, ShardView
 from lockside.core.telemetry import Meter
 from lockside.errors import UndecodableLimitError
 
@@ -186,15 +186,11 @@ class ShardProcessor:
         """Tell how it stands."""
         now = self._with.clock.now()
         unwritten_ms = self._unwritten_since_ms
-        lag_ms = None
-        if self._caught_up and self._page_ms is not None:
-            lag_ms = now.mono_ms - self._page_ms
-        elif self._newest_ms is not None:
-            lag_ms = max(0, now.wall_ms - self._newest_ms)
+        progress = Progress(self._ended, self._caught_up, self._page_ms, self._newest_ms)
         return ShardView(
-            state=self._state(now.mono_ms),
+            state=progress.state(now),
             position=self._consumed,
-            lag_ms=lag_ms,
+            lag_ms=progress.lag_ms(now),
             unwritten_ms=None if unwritten_ms is None else max(0, now.wall_ms - unwritten_ms),
             held_since_ms=None if unwritten_ms is None else self._held_since_ms,
             deadlines=self.deadlines_armed(),
@@ -244,15 +240,6 @@ class ShardProcessor:
         with self._lock:
             self._alive = False
             self._closed = True
-
-    def _state(self, now_ms: int) -> State:
-        if self._ended:
-            return "ended"
-        if self._page_ms is None:
-            return "starting"
-        if now_ms - self._page_ms > BAD_AFTER_MS:
-            return "stalled"
-        return "caught_up" if self._caught_up else "reading"
 
     def _settle(self, timer: Timer, verdict: str | None) -> None:
         deadlines, now = self._memory.deadlines, self._with.clock.now()

@@ -13,7 +13,7 @@ from lockside.core import decode, telemetry
 from lockside.core.change import ShardRef
 from lockside.core.gap import Gap
 from lockside.core.ports import Clock
-from lockside.core.status import BAD_AFTER_MS, ShardView, State
+from lockside.core.status import Progress, ShardView
 from lockside.errors import WireFaultError
 from lockside.stores.replica import Replica
 from lockside.stores.target import Applied
@@ -88,27 +88,14 @@ class Replicator:
     def view(self) -> ShardView:
         """Tell how it stands."""
         now, held = self._clock.now(), self._held
-        lag_ms = None
-        if self._caught_up and self._page_ms is not None:
-            lag_ms = now.mono_ms - self._page_ms
-        elif self._newest_ms is not None:
-            lag_ms = max(0, now.wall_ms - self._newest_ms)
+        progress = Progress(self._ended, self._caught_up, self._page_ms, self._newest_ms)
         return ShardView(
-            state=self._state(now.mono_ms),
+            state=progress.state(now),
             position=self._position,
-            lag_ms=lag_ms,
+            lag_ms=progress.lag_ms(now),
             unwritten_ms=None if held is None else max(0, now.wall_ms - held[1]),
             held_since_ms=None if held is None else held[0],
         )
-
-    def _state(self, now_ms: int) -> State:
-        if self._ended:
-            return "ended"
-        if self._page_ms is None:
-            return "starting"
-        if now_ms - self._page_ms > BAD_AFTER_MS:
-            return "stalled"
-        return "caught_up" if self._caught_up else "reading"
 
     def _report(self, records: int, applied: Applied, began_ms: int) -> None:
         LOG.info(
