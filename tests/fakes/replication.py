@@ -106,7 +106,7 @@ class Replication:
 
     def check_alike(self) -> None:
         """See that every replica holds what the table holds."""
-        for report in self.compare().values():
+        for report in self.compare(60.0).values():
             assert report.comparison.is_alike, report
 
     def readers(self, *, bootstrap: bool = False) -> tuple[Process, list[Reader]]:
