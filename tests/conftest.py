@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from lockside.emulators.emulator import Emulator, Kind
 from lockside.emulators.start import start
 from tests.clients.packages import PACKAGES
+from tests.fakes.redis_server import RedisServer, redis_server
 
 # Seeds vary from run to run; a failure prints the blob and the seed that bring it back.
 settings.register_profile("default", print_blob=True, deadline=None)
@@ -131,6 +132,13 @@ def moto(emulator_of: Callable[[Kind], Emulator]) -> Emulator:
 def dynamodb_local(emulator_of: Callable[[Kind], Emulator]) -> Emulator:
     """Run DynamoDB Local; tests share it, so each makes tables of its own names."""
     return emulator_of("dynamodb-local")
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Run Redis; tests share it, so each uses a prefix of its own."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture

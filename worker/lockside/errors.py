@@ -10,7 +10,8 @@ LocksideError
 │   └── HaltError         one shard cannot be read on; the others go on, and its checkpoint stays
 │       ├── FaultyPageError        a page held a record without a usable sequence number, or out of order
 │       ├── StreamLostError        the stream no longer holds what comes next, and that is to halt the shard
-│       └── UndecodableLimitError  the shard holds as many undecodable changes as it may
+│       ├── UndecodableLimitError  the shard holds as many undecodable changes as it may
+│       └── ReplicaError           a change or row cannot be brought to a replica
 ├── NotFoundOutError      the answer could not be found out (exit 3)
 │   └── OutcomeUnknownError   whether a write took effect could not be found out
 ├── RefusedError          a store's rule refuses what was asked; nothing was written
@@ -67,6 +68,10 @@ class UndecodableLimitError(HaltError):
         """Keep the position beside the message."""
         super().__init__(message)
         self.position = position
+
+
+class ReplicaError(HaltError):
+    """A change or a row cannot be brought to a replica: it cannot be read, or the replica cannot hold it."""
 
 
 class NotFoundOutError(LocksideError):

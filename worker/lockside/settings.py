@@ -4,7 +4,7 @@
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, SettingsConfigDict, SettingsError
 
@@ -60,6 +61,15 @@ def _endpoint(text: str) -> str:
         raise ValueError('should be a URL such as "http://127.0.0.1:8000", or "" for AWS itself')
     if parts.username or parts.password:
         raise ValueError("should hold no user or password; credentials come from AWS's own chain")
+    return text
+
+
+def _redis_url(text: str) -> str:
+    parts = urlsplit(text)
+    if text and (parts.scheme not in {"redis", "rediss"} or not parts.hostname):
+        raise ValueError('should be a URL such as "redis://127.0.0.1:6379/0", or "rediss://…" for TLS')
+    if parts.password:
+        raise ValueError("should hold no password; password_variable names the environment variable that holds it")
     return text
 
 
@@ -219,6 +229,48 @@ class SourceSettings(Section):
     on_gap: Literal["continue", "halt"] = "continue"
 
 
+class ReplicaSettings(Section):
+    """One replica of a table. What is empty of region, endpoint_url and profile is as in `[aws]`."""
+
+    id: Name
+    table: TableName
+    to: Literal["dynamodb", "redis"]
+    reader: Name | None = None
+    target_table: TableName | None = None
+    region: str = ""
+    endpoint_url: Annotated[str, AfterValidator(_endpoint)] = ""
+    profile: str = ""
+    url: Annotated[str, AfterValidator(_redis_url)] = ""
+    password_variable: str = Field(default="", pattern=r"^[A-Za-z0-9_]{0,128}$")
+    key_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9:._/-]{0,200}$")
+    rows: Literal["plain", "phrases"] = "plain"
+    on_loss: Literal["bootstrap", "advise"] = "bootstrap"
+    tombstone_hours: int = Field(default=48, ge=26, le=8_760)
+    writers: int = Field(default=8, ge=1, le=64)
+
+    @property
+    def reader_name(self) -> str:
+        """The reader of the stream that it is fed by: its own, unless it shares one."""
+        return self.reader or self.id
+
+    @property
+    def prefix(self) -> str:
+        """What its keys in Redis begin with."""
+        return self.key_prefix or f"lockside:{self.id}:"
+
+    @model_validator(mode="after")
+    def _place(self) -> "ReplicaSettings":
+        if self.to == "dynamodb" and not self.target_table:
+            raise ValueError('to = "dynamodb" needs target_table, the name of the table that holds the replica')
+        if self.to == "redis" and not self.url:
+            raise ValueError('to = "redis" needs url, for example "redis://127.0.0.1:6379/0"')
+        return self
+
+    def is_beside(self, aws: AwsSettings) -> bool:
+        """Whether its target is asked for where the source is."""
+        return all(getattr(self, name) in {"", getattr(aws, name)} for name in ("region", "endpoint_url", "profile"))
+
+
 class Settings(BaseSettings):
     """All settings. Made by `load`, which knows the file and the flags."""
 
@@ -241,6 +293,7 @@ class Settings(BaseSettings):
     layout: tuple[Annotated[dict[str, Any], AfterValidator(_layout)], ...] = ()
     stores: StoresSettings = StoresSettings()
     source: tuple[SourceSettings, ...] = ()
+    replica: tuple[ReplicaSettings, ...] = ()
 
     @property
     def layouts(self) -> Registry:
@@ -281,6 +334,15 @@ class Settings(BaseSettings):
             raise ValueError("; ".join(faults))
         return sources
 
+    @field_validator("replica", mode="after")
+    @classmethod
+    def _replicas_apart(
+        cls, replicas: tuple[ReplicaSettings, ...], info: ValidationInfo
+    ) -> tuple[ReplicaSettings, ...]:
+        if faults := [*_clashes(replicas), *_loops(replicas, info.data)]:
+            raise ValueError("; ".join(faults))
+        return replicas
+
     @field_validator("state", mode="after")
     @classmethod
     def _state_apart(cls, state: StateSettings, info: ValidationInfo) -> StateSettings:
@@ -288,6 +350,38 @@ class Settings(BaseSettings):
         if audit is not None and state.table == audit.table:
             raise ValueError(f'table = "{state.table}" is audit.table too; the two need tables of their own')
         return state
+
+
+def _clashes(replicas: Sequence[ReplicaSettings]) -> Iterator[str]:
+    """Find replicas that would get in each other's way."""
+    ids = [replica.id for replica in replicas]
+    for name in sorted({name for name in ids if ids.count(name) > 1}):
+        yield f'id "{name}" is used {ids.count(name)} times; each replica needs its own'
+    tables: dict[str, ReplicaSettings] = {}
+    places: dict[tuple[str, ...], ReplicaSettings] = {}
+    for replica in replicas:
+        other = tables.setdefault(replica.reader_name, replica)
+        if other.table != replica.table:
+            yield f'ids "{other.id}" and "{replica.id}" share the reader "{replica.reader_name}" and not their table'
+        place = (replica.region, replica.endpoint_url, replica.profile, replica.target_table or "")
+        other = places.setdefault(place if replica.to == "dynamodb" else (replica.url, replica.prefix), replica)
+        if other is not replica:
+            yield f'ids "{other.id}" and "{replica.id}" have the same target; each needs its own'
+
+
+def _loops(replicas: Sequence[ReplicaSettings], others: Mapping[str, Any]) -> Iterator[str]:
+    """Find replicas that would replicate themselves, or write into a table that is somebody else's."""
+    aws, audit, state = (others.get(name) for name in ("aws", "audit", "state"))
+    watched = {source.table: "a [[source]] watches it" for source in others.get("source") or ()}
+    replicated = {replica.table: "a [[replica]] is fed from it" for replica in replicas}
+    own = {each.table: "it is Lockside's own" for each in (audit, state) if each is not None}
+    taken = {**watched, **replicated, **own}
+    for replica in replicas:
+        if state is not None and replica.table == state.table:
+            yield f'id "{replica.id}" replicates state.table = "{state.table}", which each of its checkpoints changes'
+        target = replica.target_table
+        if replica.to == "dynamodb" and target in taken and aws is not None and replica.is_beside(aws):
+            yield f'id "{replica.id}" writes to target_table = "{target}", but {taken[target]}; name another table'
 
 
 def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:

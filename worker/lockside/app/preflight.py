@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lockside.app import attempts, calls, fit, readable
+from lockside.app import attempts, calls, fit, readable, replicated
 from lockside.app.attempts import Place
 from lockside.app.finding import Finding
 from lockside.app.fit import Watcher, by_table
@@ -64,11 +64,19 @@ def _findings(settings: "Settings", clients: "Clients", clock: "Clock", absent: 
     for definition in definitions(settings):
         place = Place(definition.name, f"{definition.purpose}.table", clients.dynamodb, absent, policy)
         yield from _own_table(place, definition, settings)
-    if not settings.source:
+    if not settings.source and not settings.replica:
         yield Finding("fault", None, "source", "no table is watched", "add a [[source]] for each table to watch")
     yield from _tables(settings, clients, absent, policy)
     if settings.engine.kind == "kcl":
         yield from calls.findings(settings, clients)
+    yield from replicated.findings(settings, clients)
+
+
+def readers_of(settings: "Settings", table: str) -> tuple[str, ...]:
+    """Name what of ours reads a table's stream: the worker, and each replicating reader once."""
+    worker = ["the worker"] if any(source.table == table for source in settings.source) else []
+    names = {f'reader "{replica.reader_name}"' for replica in settings.replica if replica.table == table}
+    return (*worker, *sorted(names))
 
 
 def _clock(settings: "Settings", clients: "Clients", clock: "Clock") -> Finding:
@@ -164,10 +172,13 @@ def _tables(settings: "Settings", clients: "Clients", absent: str, policy: str) 
     for members in by_table(watchers).values():
         first = members[0]
         watched = Place(first.source.table, f"source[{first.number}].table", clients.dynamodb, absent, policy)
-        yield from _table(members, watched, clients, known)
+        readers = readers_of(settings, first.source.table)
+        yield from _table(members, watched, clients, readers, known)
 
 
-def _table(watchers: Sequence[Watcher], watched: Place, clients: "Clients", known: "Registry") -> Iterator[Finding]:
+def _table(
+    watchers: Sequence[Watcher], watched: Place, clients: "Clients", readers: Sequence[str], known: "Registry"
+) -> Iterator[Finding]:
     place, name = f"source[{watchers[0].number}]", watched.name
     table, denied = _described(watched)
     if denied is not None:
@@ -178,7 +189,7 @@ def _table(watchers: Sequence[Watcher], watched: Place, clients: "Clients", know
         yield Finding("fault", name, f"{place}.table", what, "correct the name, aws.region or aws.endpoint_url")
         return
     yield from attempts.watched(watched, table)
-    yield from readable.stream(place, name, table, clients.streams)
+    yield from readable.stream(place, name, table, clients.streams, readers)
     schema = KeySchema(tuple(each["AttributeName"] for each in sorted(table["KeySchema"], key=_sort_last)))
     sound: list[Watcher] = []
     for watcher in watchers:

@@ -3,7 +3,7 @@
 A permission that is missing would else show only while the worker runs, as a shard that cannot be read.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -17,12 +17,17 @@ from lockside.core.failures import Verdict
 if TYPE_CHECKING:
     from types_boto3_dynamodbstreams import DynamoDBStreamsClient
 
+READERS_MAX: Final = 2
+"""Readers that a shard bears at a time, whoever they are (API reference, GetRecords, LimitExceededException)."""
+
 ACTIONS: Final = "dynamodb:DescribeStream, dynamodb:GetShardIterator, dynamodb:GetRecords and dynamodb:ListStreams"
 """What the worker calls of a stream."""
 
 
-def stream(place: str, name: str, table: Mapping[str, Any], streams: "DynamoDBStreamsClient") -> Iterator[Finding]:
-    """Look at one table's stream; `place` is its source among the settings."""
+def stream(
+    place: str, name: str, table: Mapping[str, Any], streams: "DynamoDBStreamsClient", readers: Sequence[str] = ()
+) -> Iterator[Finding]:
+    """Look at one table's stream; `place` is its section among the settings, `readers` are those of ours by name."""
     setting = f"{place}.table"
     specification = table.get("StreamSpecification", {})
     view = specification.get("StreamViewType")
@@ -38,7 +43,7 @@ def stream(place: str, name: str, table: Mapping[str, Any], streams: "DynamoDBSt
     else:
         yield Finding("good", name, setting, f"its stream is on with {VIEW_TYPE}")
         yield _read(setting, name, table["LatestStreamArn"], streams)
-        yield _other_readers(setting, name, is_global=bool(table.get("Replicas")))
+        yield _other_readers(setting, name, readers, is_global=bool(table.get("Replicas")))
 
 
 def _read(setting: str, name: str, arn: str, client: "DynamoDBStreamsClient") -> Finding:
@@ -82,8 +87,16 @@ def _unread(setting: str, name: str, arn: str, error: ClientError | BotoCoreErro
             return Finding("warning", name, setting, what, "run the check again; the worker would try again by itself")
 
 
-def _other_readers(setting: str, name: str, *, is_global: bool) -> Finding:
+def _other_readers(setting: str, name: str, readers: Sequence[str], *, is_global: bool) -> Finding:
     """Say what no call can find out: who else reads the stream (developer guide, Streams: at most two at a time)."""
+    if len(readers) > (1 if is_global else READERS_MAX):
+        what = f"each shard of its stream would have {len(readers)} readers of ours: {', '.join(readers)}"
+        what += "; of a global table it should have one" if is_global else f"; it bears {READERS_MAX} at a time"
+        fix = "give replicas of this table one reader to share: the same reader = … in their [[replica]] sections"
+        return Finding("warning" if is_global else "fault", name, setting, what, fix)
+    if len(readers) > 1:
+        what = f"each shard of its stream has two readers of ours, which is all that it bears: {', '.join(readers)}"
+        return Finding("note", name, setting, what, "let nothing else read it (Lambda, KCL, other tools)")
     if is_global:
         what = "it is a global table: each shard of its stream should have no reader but this worker"
     else:

@@ -203,7 +203,7 @@ def resolve(client: "DynamoDBClient", settings: "Settings", keys: Keys) -> tuple
         table = tables[source.table]
         if fault := filter_fault(source, table.key_schema.names):
             raise ConfigError(f"source[{number}].{fault}")
-        precision = precision_ms(settings.recipe.time_precision_ms, _stream_of(table, number))
+        precision = precision_ms(settings.recipe.time_precision_ms, stream_of(table, f"source[{number}].table"))
         if fault := sort_key_fault(specs[number], table.name, table.key_schema.names):
             raise ConfigError(f"source[{number}].layout: {fault}")
         made = _source(source, specs[number], table.key_schema, _common(settings.recipe, keys, precision))
@@ -218,15 +218,16 @@ def precision_ms(setting: int | Literal["auto"], stream_arn: str) -> int:
     return PRECISION_LOCAL_MS if ":dynamodb:ddblocal:" in stream_arn else PRECISION_AWS_MS
 
 
-def _stream_of(table: Table, number: int) -> str:
+def stream_of(table: Table, setting: str) -> str:
+    """Return the ARN of a table's stream. Raises SetupError where it is off, or does not show both images."""
     if not table.stream_enabled or table.stream_arn is None:
         raise SetupError(
-            f'source[{number}].table = "{table.name}": its stream is off; switch it on with `aws dynamodb update-table'
+            f'{setting} = "{table.name}": its stream is off; switch it on with `aws dynamodb update-table'
             f" --table-name {table.name} --stream-specification StreamEnabled=true,StreamViewType={VIEW_TYPE}`"
         )
     if table.view_type != VIEW_TYPE:
         raise SetupError(
-            f'source[{number}].table = "{table.name}": its stream shows {table.view_type}, and {VIEW_TYPE} is needed'
+            f'{setting} = "{table.name}": its stream shows {table.view_type}, and {VIEW_TYPE} is needed'
             " to tell what changed; switch the stream off and on again with that view type (it will be a new stream)"
         )
     return table.stream_arn

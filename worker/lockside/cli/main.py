@@ -45,6 +45,10 @@ VERBS: Final[Mapping[str, Verb]] = {
     "query": Verb("lockside.cli.query:query", "Look up a lock, a session, an actor or a kind of event."),
     "status": Verb("lockside.cli.status:status", "Say how the worker stands: its owner, each shard, its lag."),
     "kcl": Verb("lockside.cli.kcl:kcl", "Fetch what a fleet needs; say which worker has which shard."),
+    "replicate": Verb("lockside.cli.replicate:replicate", "Keep replicas of tables, in DynamoDB or Redis."),
+    "check-store": Verb(
+        "lockside.cli.check_store:check_store", "Test at random whether the stores hold what they promise."
+    ),
     "redrive": Verb("lockside.cli.redrive:redrive", "Read undecodable changes again, and record what they say."),
     "lock": Verb("lockside.cli.lock:lock", "Hold a lock while a command runs: flock for DynamoDB."),
     "phrases": Verb("lockside.cli.phrases:phrases", "Print the key phrases under a prefix, in order."),

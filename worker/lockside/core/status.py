@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from lockside.core.change import ShardRef
+from lockside.core.now import Now
 from lockside.core.ports import StartMode
 
 State = Literal["starting", "reading", "caught_up", "stalled", "halted", "ended"]
@@ -76,6 +77,34 @@ class ShardStatus:
         if self.state == "stalled":
             return f"it was not read for {(self.lag_ms or 0) // 1000} s"
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How a shard is read: when its last page was consumed, by the monotonic clock, and its newest change made."""
+
+    ended: bool
+    caught_up: bool
+    page_ms: int | None
+    newest_ms: int | None
+
+    def state(self, now: Now) -> State:
+        """Say where the reading stands."""
+        if self.ended:
+            return "ended"
+        if self.page_ms is None:
+            return "starting"
+        if now.mono_ms - self.page_ms > BAD_AFTER_MS:
+            return "stalled"
+        return "caught_up" if self.caught_up else "reading"
+
+    def lag_ms(self, now: Now) -> int | None:
+        """Say how old what was not seen yet may be; None before the first page. Of an ended shard all was seen."""
+        if self.ended:
+            return 0
+        if self.caught_up and self.page_ms is not None:
+            return now.mono_ms - self.page_ms
+        return None if self.newest_ms is None else max(0, now.wall_ms - self.newest_ms)
 
 
 def shows_life(renewed_ms: int, lease_ms: int, now_ms: int) -> bool:

@@ -20,6 +20,8 @@ Counter = Literal[
     "gaps",  # losses of the stream recorded, by table
     "leases_taken",  # shards that KCL leased to this worker, by table and how (first, again, moved from another)
     "leases_lost",  # leases that went to another worker while this one held them, by table
+    "replicated",  # writes to a replica, by replica and outcome (taken, stale)
+    "copied",  # rows scanned for a replica, by replica
 ]
 Gauge = Literal[
     "lag_seconds",  # how old what was not seen may be, by table and shard
@@ -30,6 +32,8 @@ Gauge = Literal[
     "owner",  # 1 while this worker owns the application, 0 while it stands by or was taken over
     "leases_held",  # shards that KCL has leased to this worker, by table
     "undecodable_kept",  # undecodable changes kept for redrive, by table and shard
+    "replica_lag_seconds",  # how old what a replica has not seen may be, by replica and shard
+    "replica_incomplete",  # 1 while a replica may lack rows until it is copied anew, by replica
 ]
 Timing = Literal[
     "batch_seconds",  # one batch, from decode to acknowledgement
@@ -55,6 +59,7 @@ OPERATION: Final = "operation"
 LOG: Final = "audit_log"
 RECIPE: Final = "recipe"
 APPLICATION: Final = "application"
+REPLICA: Final = "replica"
 
 
 class Meter(Protocol):

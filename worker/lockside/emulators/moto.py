@@ -2,13 +2,15 @@
 
 Strategy: the server is built from moto's own application rather than through `ThreadedMotoServer`, which binds every
 interface unless told otherwise, waits for ever if the port is taken, leaves its socket open, and logs each request
-to a logger that belongs to everybody.
+to a logger that belongs to everybody. It answers one request at a time: moto looks at a condition and then writes, and
+another request in between would see, and do, what DynamoDB never allows.
 """
 
+import io
 import socket
 import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -36,6 +38,19 @@ class _Users:
 
 
 _USERS: Final = _Users()
+_ANSWERING: Final = threading.Lock()
+
+
+def _one_at_a_time(application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    """Answer one request after another, in all servers of the process; each is read whole before its turn."""
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        length = environ.get("CONTENT_LENGTH", "")
+        environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(int(length)) if length else b"")
+        with _ANSWERING:
+            return application(environ, start_response)
+
+    return answer
 
 
 def start(port: int = 0) -> Emulator:
@@ -49,7 +64,7 @@ def start(port: int = 0) -> Emulator:
         server = make_server(
             LOOPBACK,
             0,
-            DomainDispatcherApplication(create_backend_app),
+            _one_at_a_time(DomainDispatcherApplication(create_backend_app)),
             threaded=True,
             request_handler=_QuietHandler,
             fd=listener.fileno(),

@@ -22,7 +22,6 @@ from lockside.core.deadlines import Declared, Timer
 from lockside.core.entity import Keys
 from lockside.core.gap import Gap
 from lockside.core.log import LogHead
-from lockside.core.now import Now
 from lockside.core.ports import (
     Announce,
     Clock,
@@ -36,7 +35,7 @@ from lockside.core.ports import (
 )
 from lockside.core.recipe import Source
 from lockside.core.records import Naming
-from lockside.core.status import BAD_AFTER_MS, ShardView, State
+from lockside.core.status import Progress, ShardView
 from lockside.core.telemetry import Meter
 from lockside.errors import UndecodableLimitError
 
@@ -195,10 +194,11 @@ class ShardProcessor:
         """Tell how it stands."""
         now = self._with.clock.now()
         unwritten_ms = self._unwritten_since_ms
+        progress = self._progress
         return ShardView(
-            state=self._state(now.mono_ms),
+            state=progress.state(now),
             position=self._consumed,
-            lag_ms=self._lag_ms(now),
+            lag_ms=progress.lag_ms(now),
             unwritten_ms=None if unwritten_ms is None else max(0, now.wall_ms - unwritten_ms),
             held_since_ms=None if unwritten_ms is None else self._held_since_ms,
             deadlines=self.deadlines_armed(),
@@ -209,7 +209,7 @@ class ShardProcessor:
     def behind_seconds(self) -> float:
         """How old what it has not seen may be; before its first page, for how long it has waited for one."""
         now = self._with.clock.now()
-        lag_ms = self._lag_ms(now)
+        lag_ms = self._progress.lag_ms(now)
         return (now.mono_ms - self._began_ms if lag_ms is None else lag_ms) / 1000
 
     @property
@@ -260,21 +260,9 @@ class ShardProcessor:
             self._alive = False
             self._closed = True
 
-    def _lag_ms(self, now: Now) -> int | None:
-        if self._ended:
-            return 0
-        if self._caught_up and self._page_ms is not None:
-            return now.mono_ms - self._page_ms
-        return None if self._newest_ms is None else max(0, now.wall_ms - self._newest_ms)
-
-    def _state(self, now_ms: int) -> State:
-        if self._ended:
-            return "ended"
-        if self._page_ms is None:
-            return "starting"
-        if now_ms - self._page_ms > BAD_AFTER_MS:
-            return "stalled"
-        return "caught_up" if self._caught_up else "reading"
+    @property
+    def _progress(self) -> Progress:
+        return Progress(self._ended, self._caught_up, self._page_ms, self._newest_ms)
 
     def _settle(self, timer: Timer, verdict: str | None) -> int | None:
         """Take in what a test came to; return where the holder had gone on by then, if its lapse was declared."""

@@ -41,6 +41,10 @@ COUNTERS: Final[Mapping[Counter, Described]] = {
         "Shards that KCL leased to this worker: for the first time, again, or moved from another.", ("table", "how")
     ),
     "leases_lost": Described("Leases that went to another worker while this one held them.", ("table",)),
+    "replicated": Described(
+        "Writes to a replica: taken, or stale as it held that change or a newer.", ("replica", "outcome")
+    ),
+    "copied": Described("Rows of the source that were scanned for a replica.", ("replica",)),
 }
 GAUGES: Final[Mapping[Gauge, Described]] = {
     "lag_seconds": Described(
@@ -59,6 +63,8 @@ GAUGES: Final[Mapping[Gauge, Described]] = {
     "undecodable_kept": Described(
         "Undecodable changes kept for redrive; the shard halts at engine.undecodable_max.", ("table", "shard")
     ),
+    "replica_lag_seconds": Described("How old what a replica has not seen yet may be.", ("replica", "shard")),
+    "replica_incomplete": Described("1 while a replica may lack rows until the table is copied anew.", ("replica",)),
 }
 TIMINGS: Final[Mapping[Timing, Described]] = {
     "batch_seconds": Described("One batch, from decoding to acknowledgement."),

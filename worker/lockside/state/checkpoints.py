@@ -8,6 +8,8 @@ instant from which a stream started at LATEST counts, so that a restart before t
 Each item bears the epoch of the owner that may write it. A new owner claims every item before it reads one: from then
 on a write of an earlier owner is refused. An item that is not there yet bears no epoch, so it is made in a transaction
 with a look at the ownership row.
+
+A stream may have several readers, each with items of its own: those of a named one are `CK#<reader>#<stream ARN>`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -95,6 +97,7 @@ class Checkpoints:
     clock: Clock
     term: Term = UNOWNED
     recorded: Recorded = nothing_recorded
+    reader: str = ""
 
     def load(self, stream_arn: str) -> StreamState:
         """Claim every item of a stream for our term, then read all that is remembered of it.
@@ -137,7 +140,7 @@ class Checkpoints:
             "checkpoint_begin",
             lambda: self.client.update_item(
                 TableName=self.table,
-                Key=_start_key(stream_arn),
+                Key=self._start_key(stream_arn),
                 UpdateExpression=f"SET {name} = if_not_exists({name}, :now)",
                 ExpressionAttributeValues={":now": {"N": str(began_ms)}},
                 ReturnValues="ALL_NEW",
@@ -168,7 +171,7 @@ class Checkpoints:
                 "checkpoint_forget",
                 lambda: self.client.delete_item(
                     TableName=self.table,
-                    Key=_key(shard),
+                    Key=self._key(shard),
                     ConditionExpression=f"#finished = :finished AND {OWNED}",
                     ExpressionAttributeNames={alias: NAMES[alias] for alias in ("#finished", "#epoch")},
                     ExpressionAttributeValues={**_FINISHED, ":epoch": {"N": str(self.term.epoch)}},
@@ -181,14 +184,14 @@ class Checkpoints:
     def forget_start(self, stream_arn: str) -> None:
         """Remove when a stream was begun; for one that is drained and asked for no more."""
         self.retrier.call(
-            "checkpoint_forget", lambda: self.client.delete_item(TableName=self.table, Key=_start_key(stream_arn))
+            "checkpoint_forget", lambda: self.client.delete_item(TableName=self.table, Key=self._start_key(stream_arn))
         )
 
     def _update(self, shard: ShardRef, change: str, forward: str, values: Mapping[str, Any]) -> bool:
         """Write to a shard's item; False where `forward` does not hold."""
         update = {
             "TableName": self.table,
-            "Key": _key(shard),
+            "Key": self._key(shard),
             "UpdateExpression": change,
             "ExpressionAttributeValues": {":updated": {"N": str(self.clock.now().wall_ms)}, **values},
         }
@@ -251,7 +254,7 @@ class Checkpoints:
         """Set our epoch on an item that bears an earlier one."""
         claim = {
             "TableName": self.table,
-            "Key": _key(shard),
+            "Key": self._key(shard),
             "UpdateExpression": f"SET {OWNED}",
             "ConditionExpression": BEHIND,
         }
@@ -270,7 +273,7 @@ class Checkpoints:
         request: dict[str, Any] = {
             "TableName": self.table,
             "KeyConditionExpression": "pk = :pk",
-            "ExpressionAttributeValues": {":pk": {"S": _partition(stream_arn)}},
+            "ExpressionAttributeValues": {":pk": {"S": self._partition(stream_arn)}},
             "ConsistentRead": True,
         }
         while True:
@@ -279,6 +282,15 @@ class Checkpoints:
             if "LastEvaluatedKey" not in page:
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def _key(self, shard: ShardRef) -> dict[str, Any]:
+        return {"pk": {"S": self._partition(shard.stream_arn)}, "sk": {"S": shard.shard_id}}
+
+    def _start_key(self, stream_arn: str) -> dict[str, Any]:
+        return {"pk": {"S": self._partition(stream_arn)}, "sk": {"S": START_KEY}}
+
+    def _partition(self, stream_arn: str) -> str:
+        return f"CK#{self.reader}#{stream_arn}" if self.reader else f"CK#{stream_arn}"
 
 
 _FINISHED: Final = {":finished": {"BOOL": True}}
@@ -315,18 +327,6 @@ def _fenced(shard: ShardRef, term: Term, epoch: str) -> str:
         f"shard {shard.shard_id} of table {shard.table} belongs to another worker now (owner epoch {epoch}, ours is "
         f"{term.epoch}); this worker stops writing to it"
     )
-
-
-def _key(shard: ShardRef) -> dict[str, Any]:
-    return {"pk": {"S": _partition(shard.stream_arn)}, "sk": {"S": shard.shard_id}}
-
-
-def _start_key(stream_arn: str) -> dict[str, Any]:
-    return {"pk": {"S": _partition(stream_arn)}, "sk": {"S": START_KEY}}
-
-
-def _partition(stream_arn: str) -> str:
-    return f"CK#{stream_arn}"
 
 
 def _checkpoint(item: Mapping[str, Any]) -> Checkpoint:

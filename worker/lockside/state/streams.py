@@ -2,7 +2,8 @@
 
 A table's stream is replaced when it is switched off and on again, and the old one stays readable for a day. Both are
 kept here until the old one is drained, so that a restart in between goes on with it. One item per stream:
-`TABLE#<table ARN>` / stream ARN, whose label is its creation time, so that key order is the streams' order.
+`TABLE#<table ARN>` / stream ARN, whose label is its creation time, so that key order is the streams' order; those of a
+named reader, one of several, `TABLE#<reader>#<table ARN>`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -40,12 +41,13 @@ class Streams:
     client: "DynamoDBClient"
     table: str
     retrier: Retrier
+    reader: str = ""
 
     def load(self, stream_arn: str) -> tuple[KnownStream, ...]:
         """Read all known streams of the table that a stream belongs to, oldest first, strongly consistent."""
         return tuple(
             KnownStream(item["sk"]["S"], _flag(item, DRAINED), _flag(item, FOLLOWS))
-            for item in self._items(_partition(stream_arn))
+            for item in self._items(self._partition(stream_arn))
         )
 
     def found(self, stream_arn: str, *, follows: bool) -> None:
@@ -58,14 +60,16 @@ class Streams:
 
     def forget(self, stream_arn: str) -> None:
         """Remove a stream that is no more."""
-        self.retrier.call("stream_forget", lambda: self.client.delete_item(TableName=self.table, Key=_key(stream_arn)))
+        self.retrier.call(
+            "stream_forget", lambda: self.client.delete_item(TableName=self.table, Key=self._key(stream_arn))
+        )
 
     def _set(self, stream_arn: str, expression: str, *, value: bool) -> None:
         self.retrier.call(
             "stream_note",
             lambda: self.client.update_item(
                 TableName=self.table,
-                Key=_key(stream_arn),
+                Key=self._key(stream_arn),
                 UpdateExpression=expression,
                 ExpressionAttributeValues={":value": {"BOOL": value}},
             ),
@@ -85,14 +89,13 @@ class Streams:
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
+    def _partition(self, stream_arn: str) -> str:
+        table_arn = stream_arn.partition("/stream/")[0]
+        return f"TABLE#{self.reader}#{table_arn}" if self.reader else f"TABLE#{table_arn}"
 
-def _partition(stream_arn: str) -> str:
-    return f"TABLE#{stream_arn.partition('/stream/')[0]}"
+    def _key(self, stream_arn: str) -> Any:
+        return {"pk": {"S": self._partition(stream_arn)}, "sk": {"S": stream_arn}}
 
 
 def _flag(item: Mapping[str, Any], name: str) -> bool:
     return bool(item.get(name, {}).get("BOOL", False))
-
-
-def _key(stream_arn: str) -> Any:
-    return {"pk": {"S": _partition(stream_arn)}, "sk": {"S": stream_arn}}
