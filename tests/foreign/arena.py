@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -33,6 +33,9 @@ STRIKE_SECONDS: Final = 0.7
 FREEZE_SECONDS: Final = 2.5 * LEASE_SECONDS
 END_SECONDS_MAX: Final = 5.0
 START_SECONDS_MAX: Final = 60.0
+MORE_SECONDS_MAX: Final = 120.0
+"""How much longer a fight may take on a slow machine until all that is to be judged has happened."""
+
 NANOSECONDS: Final = 1_000_000_000
 
 
@@ -133,8 +136,11 @@ class Arena:
         arn = self.client.describe_table(TableName=self.table)["Table"]["LatestStreamArn"]
         self.history = History(streams(emulator), arn)
 
-    def fight(self, seconds: float, javas: int = 2, locksides: int = 3) -> None:
-        """Let them fight for so long, strike one of them now and then, and read on what they write."""
+    def fight(self, seconds: float, enough: Callable[[], bool], javas: int = 2, locksides: int = 3) -> None:
+        """Let them fight for so long and until there is enough to judge by, within a bound; read on what they write.
+
+        Now and then one of them is struck.
+        """
         living = [self._java("holder", LOCKS) for _ in range(javas)]
         living += [self._lockside((*LOCKS, ROBBED)) for _ in range(locksides)]
         vandal = self._java("vandal", (ROBBED,))
@@ -142,7 +148,10 @@ class Arena:
         self._warm_up()
         until, strike = time.monotonic() + seconds, time.monotonic() + 2 * STRIKE_SECONDS
         pause = threading.Event()
+        last = until + MORE_SECONDS_MAX
         while time.monotonic() < until or frozen:
+            if time.monotonic() >= until - STRIKE_SECONDS and not enough():
+                until = min(last, time.monotonic() + 2 * STRIKE_SECONDS)
             self.history.read()
             pause.wait(READ_SECONDS)
             now = time.monotonic()

@@ -32,19 +32,34 @@ def arena(class_path: str, dynamodb_local: Emulator, tmp_path: Path) -> Iterator
     made.close()
 
 
+def missing(arena: Arena) -> list[str]:
+    """Name what has not happened often enough to judge by."""
+    changes = arena.history.changes
+    late = [step for step in arena.steps("refused-late") if step.lock in LOCKS]
+    counts = {
+        "takeovers": (len([each for each in takeovers(changes) if each.lock in LOCKS]), 2),
+        "late writes refused": (len(late), 1),
+        "writes refused by the fence alone": (len(arena.steps("fenced")), 1),
+        "acquisitions by Java": (len(arena.steps("acquired", side="java")), 10),
+        "acquisitions by Lockside": (len(arena.steps("acquired", side="lockside")), 10),
+        "kinds of robbery": (len({step.kind for step in arena.steps(side="vandal")}), 2),
+        **{f"fences of {lock}": (len(fences(changes, lock)), 2) for lock in (*LOCKS, ROBBED)},
+    }
+    return [name for name, (count, least) in counts.items() if count < least]
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seconds", [pytest.param(15, id="15s"), pytest.param(60, id="60s", marks=pytest.mark.soak)])
 def test_java_and_lockside_fight_over_the_same_locks(arena: Arena, seconds: int) -> None:
     """Killed, frozen and robbed, no two hold a lock within its lease; who wakes up too late is refused."""
-    arena.fight(seconds)
-    changes, told = arena.history.changes, arena.steps()
+    arena.fight(seconds, lambda: not missing(arena))
+    changes = arena.history.changes
     errors = [error for fighter in arena.fighters for error in fighter.errors]
     assert not [error for error in errors if "Exception" in error], errors[:5]
 
     # The table's own history: nobody took a held row before its lease was over.
     orderly = [change for change in changes if change.lock in LOCKS]
     assert early(orderly) == []
-    assert len(list(takeovers(orderly))) >= seconds // 10
     # What the clients themselves say, on the one clock of this machine.
     assert arena.overlaps() == []
 
@@ -52,19 +67,14 @@ def test_java_and_lockside_fight_over_the_same_locks(arena: Arena, seconds: int)
     for lock in (*LOCKS, ROBBED):
         seen = fences(changes, lock)
         assert seen == sorted(set(seen))
-        assert len(seen) >= (2 if lock == ROBBED else seconds // 5)
-    assert {step.kind for step in arena.steps(side="vandal")} == {"deleted", "stole"}
 
-    # The fenced counter: late writes were tried, and refused; what it took, it took in order.
-    assert len([step for step in told if step.kind == "refused-late" and step.lock in LOCKS]) >= seconds // 15
-    assert [step for step in told if step.kind == "fenced"]
+    # The fenced counter: what it took, it took in order.
     for lock in LOCKS:
         wrote = [step.fence for step in arena.steps("wrote") if step.lock == lock]
         assert wrote == sorted(wrote)
 
-    # Both sides make progress.
-    assert len(arena.steps("acquired", side="java")) >= seconds
-    assert len(arena.steps("acquired", side="lockside")) >= seconds
+    # All of it happened: progress on both sides, takeovers, robberies, late writes that were tried and refused.
+    assert missing(arena) == []
 
 
 def test_the_checks_find_what_they_look_for() -> None:
