@@ -137,6 +137,7 @@ class Worker:
         """
         self._tell_start()
         if self._in_fleet:
+            self.meter.gauge("fleet", 1.0)
             term = fleet.term_of(self._settings, self._clients, self._clock, self._highest_epoch)
             self._run(term, once=once)
             return
