@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lockside.app import attempts, calls, readable
+from lockside.app import attempts, calls, lease_attempts, readable
 from lockside.app.attempts import Place
 from lockside.app.finding import Finding
 from lockside.app.provision import definitions, describe, point_in_time_recovery, shape_faults, ttl_attribute
@@ -72,6 +72,7 @@ def _findings(settings: "Settings", clients: "Clients", clock: "Clock", absent: 
         yield from _source(index, source, place, clients)
     if settings.engine.kind == "kcl":
         yield from calls.findings(settings, clients)
+        yield from lease_attempts.findings(settings, clients.dynamodb, absent, policy)
 
 
 def _clock(settings: "Settings", clients: "Clients", clock: "Clock") -> Finding:
@@ -128,7 +129,7 @@ def _own_table(place: Place, definition: "TableDefinition", settings: "Settings"
     if definition.purpose == "audit":
         yield from attempts.audit(place)
     else:
-        yield from attempts.state(place, batched=settings.state.batched)
+        yield from attempts.state(place, batched=settings.state.batched, owned=settings.engine.kind == "embedded")
 
 
 def _kept(
