@@ -20,7 +20,8 @@ from lockside.ops.clock import SystemClock
 from lockside.settings import load
 from lockside.state import keys_file
 
-LOOK_SECONDS: Final = 0.005
+LOOK_SECONDS: Final = 0.1
+"""Looking takes CPU time of its own, which is to be none of the worker's."""
 
 
 def main(config: str, url: str, wanted: int) -> None:

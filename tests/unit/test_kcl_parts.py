@@ -17,7 +17,7 @@ from lockside.engines.kcl import bridge
 from lockside.engines.kcl.handover import read_lines
 from lockside.engines.kcl.knobs import PROFILES
 from lockside.engines.kcl.leases import NAME_MAX, lease_table, sequence
-from lockside.engines.kcl.worker_id import worker_id
+from lockside.engines.kcl.worker_id import held_id
 from lockside.errors import SetupError
 from tests.fakes.captures import CAPTURES, NAMES, read
 from tests.fakes.kcl import lines
@@ -27,8 +27,8 @@ ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/locks/stream/2026-11-28T00:
 HOLD = """
 import sys
 from pathlib import Path
-from lockside.engines.kcl.worker_id import worker_id
-with worker_id("app", folder=Path(sys.argv[1])) as name:
+from lockside.engines.kcl.worker_id import held_id
+with held_id("app", folder=Path(sys.argv[1])) as name:
     print(name, flush=True)
     sys.stdin.read()
 """
@@ -41,22 +41,22 @@ def test_workers_of_one_host_have_ordinals_and_a_dead_ones_is_free_again(tmp_pat
     ) as other:
         assert other.stdout is not None
         first = other.stdout.readline().strip()
-        with worker_id("app", folder=tmp_path) as second, worker_id("other", folder=tmp_path) as apart:
+        with held_id("app", folder=tmp_path) as second, held_id("other", folder=tmp_path) as apart:
             assert (first.endswith("/0"), second.endswith("/1"), apart.endswith("/0")) == (True, True, True)
         other.kill()
-    with worker_id("app", folder=tmp_path) as again:
+    with held_id("app", folder=tmp_path) as again:
         assert again == first
 
 
 def test_a_given_id_holds_no_lock(tmp_path: Path) -> None:
     """Whoever names its workers itself keeps them apart itself."""
-    with worker_id("app", "pod-3", tmp_path) as name:
+    with held_id("app", "pod-3", tmp_path) as name:
         assert (name, list(tmp_path.iterdir())) == ("pod-3", [])
 
 
 def test_a_folder_that_cannot_be_written_names_the_way_out(tmp_path: Path) -> None:
     """TMPDIR, or an id of its own."""
-    with pytest.raises(SetupError, match=r"TMPDIR.*engine\.kcl\.worker_id"), worker_id("app", folder=tmp_path / "no"):
+    with pytest.raises(SetupError, match=r"TMPDIR.*engine\.kcl\.worker_id"), held_id("app", folder=tmp_path / "no"):
         pass
 
 

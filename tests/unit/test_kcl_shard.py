@@ -12,7 +12,7 @@ from lockside.emulators.emulator import Emulator
 from lockside.engines.consumer import CheckpointPolicy, Keeping
 from lockside.engines.kcl.checkpointer import Saved
 from lockside.engines.kcl.knobs import PROFILES
-from lockside.engines.kcl.leases import LeaseTable
+from lockside.engines.kcl.leases import Lease, LeaseTable
 from lockside.engines.kcl.memory import StreamMemory
 from lockside.engines.kcl.services import Member, Services
 from lockside.engines.kcl.shard import STALL_MS, KclShard
@@ -38,13 +38,14 @@ class Bench:
     arn: str
     plan: StreamPlan
     memory: StreamMemory
+    leases: LeaseTable
     recorder: Recorder
     failures: list[BaseException]
     saver: FakeCheckpointer = field(default_factory=FakeCheckpointer)
 
     def shard(self, position: int | None = None) -> KclShard:
         """Lease the shard."""
-        made = KclShard(self.plan, ShardRef(self.arn, spelled("root")), self.memory, self.services)
+        made = KclShard(self.plan, ShardRef(self.arn, spelled("root")), self.memory, self.leases, self.services)
         made.initialize(position)
         return made
 
@@ -88,18 +89,18 @@ def bench(moto: Emulator) -> Iterator[Bench]:
         failed=failures.append,
     )
     plan = StreamPlan("locks", arn, precision_ms=1_000)
-    memory = StreamMemory(plan, checkpoints, NoParents(client, "leases"))
-    yield Bench(clock, stop, streams, services, arn, plan, memory, recorder, failures)
+    memory = StreamMemory(plan, checkpoints)
+    yield Bench(clock, stop, streams, services, arn, plan, memory, NoLeases(client, "leases"), recorder, failures)
     client.close()
 
 
-class NoParents(LeaseTable):
+class NoLeases(LeaseTable):
     """Leases of shards that came from nothing."""
 
-    def parents(self, shard_id: str) -> tuple[str, ...]:
-        """Name none."""
+    def read(self, shard_id: str) -> Lease | None:
+        """Find none."""
         del shard_id
-        return ()
+        return None
 
 
 def test_a_batch_is_consumed_then_saved_with_kcl_by_its_number(bench: Bench) -> None:
@@ -227,6 +228,17 @@ def test_after_a_stall_what_kcl_had_fetched_comes_first_and_then_the_gap(bench: 
     (gap,) = bench.recorder.gaps()
     assert (gap.loss, gap.after, gap.until) == ("trimmed", numbers[1], numbers[3])
     assert bench.recorder.consumed() == [numbers[0], numbers[1], numbers[3]]
+
+
+def test_a_loss_that_nothing_comes_after_is_told_at_the_end(bench: Bench) -> None:
+    """The shard ends behind it: a gap without another end, before the mark."""
+    shard, numbers, fetched = stalled(bench)
+    shard.process(fetched, bench.saver)
+    bench.streams.close(bench.arn, "root")
+    shard.shard_ended(bench.saver)
+    (gap,) = bench.recorder.gaps()
+    assert (gap.loss, gap.after, gap.until) == ("trimmed", numbers[1], None)
+    assert (bench.recorder.verbs()[-2:], bench.saver.finished) == (["shard_ended", "flush"], 1)
 
 
 def test_a_gap_after_a_stall_halts_where_that_is_demanded(bench: Bench) -> None:

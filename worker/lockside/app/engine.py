@@ -36,10 +36,6 @@ class Engine(Protocol):
         """Read until told to stop."""
         ...
 
-    def run_once(self, stop: threading.Event, drained: Callable[[], None]) -> None:
-        """Read what is there, and return."""
-        ...
-
     def halted(self) -> Mapping[ShardRef, LocksideError]:
         """Return the shards that were halted, and why."""
         ...

@@ -72,3 +72,11 @@ def term_of(settings: "Settings", clients: Clients, clock: "Clock", highest_epoc
             '"embedded"; stop it first, or give this fleet another application name and state table'
         )
     return Term("", max(highest_epoch(), 0 if owner is None else owner.epoch))
+
+
+def refuse_once(settings: "Settings", *, once: bool) -> None:
+    """Refuse to drain what is there with a fleet: no worker of it can tell that nothing is left. Raises SetupError."""
+    if once and settings.engine.kind == "kcl":
+        raise SetupError(
+            '--once: needs engine.kind = "embedded"; in a fleet no worker can tell that nothing is left to read'
+        )

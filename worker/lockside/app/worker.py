@@ -34,6 +34,7 @@ from lockside.core.ownership import Term
 from lockside.core.ports import Announce, Clock, Processor
 from lockside.core.recipe import recipe_digest, recipe_json
 from lockside.core.status import ShardView
+from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.plan import Settings as Pace
 from lockside.engines.processor import ShardProcessor
 from lockside.engines.tables import FollowedTables
@@ -180,7 +181,7 @@ class Worker:
         try:
             self._observe("worker.started", {"version": __version__, "once": once})
             reporter.start()
-            if once:
+            if once and isinstance(engine, EmbeddedEngine):
                 engine.run_once(self._stop, self._timer.test_due)
             else:
                 engine.run(self._stop)

@@ -90,18 +90,23 @@ class LazyGroup(click.Group):
         """Run the command and end with its exit code."""
         try:
             return super().invoke(ctx)
-        except LocksideError as error:
-            click.echo(f"lockside: {error}", err=True)
-            ctx.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_NOT_FOUND_OUT)
         except KeyboardInterrupt:
             ctx.exit(EXIT_INTERRUPTED)
         except BrokenPipeError:
             _leave_closed_pipe()
         except (click.exceptions.Exit, click.ClickException, click.Abort):
             raise
-        except Exception as error:  # noqa: BLE001 - the outermost edge: shown without its contents, then exit 4
-            _show_unexpected(error)
-            ctx.exit(EXIT_UNEXPECTED)
+        except Exception as error:  # noqa: BLE001 - the outermost edge: shown, without its contents if it is not ours
+            ctx.exit(tell(error))
+
+
+def tell(error: Exception) -> int:
+    """Show an error as a message; return the exit code it ends a command with."""
+    if isinstance(error, LocksideError):
+        click.echo(f"lockside: {error}", err=True)
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_NOT_FOUND_OUT
+    _show_unexpected(error)
+    return EXIT_UNEXPECTED
 
 
 def _leave_closed_pipe() -> NoReturn:

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -56,14 +57,19 @@ def run(  # noqa: PLR0913 - one argument for each flag
     settings = read_settings(config, flags)
     from lockside.app.run import run as run_worker
 
-    code = run_worker(settings, once=once)
     if settings.engine.kind == "kcl":
-        _leave(code)
-    ctx.exit(code)
+        _run_and_leave(lambda: run_worker(settings, once=once))
+    ctx.exit(run_worker(settings, once=once))
 
 
-def _leave(code: int) -> NoReturn:
-    """End the process now: Java's pools have threads that never end, and Python's own way out would wait for them."""
+def _run_and_leave(run_worker: Callable[[], int]) -> NoReturn:
+    """Run, and end the process at once: Java has threads that never end, and Python's own way out meets them."""
+    from lockside.cli.main import tell
+
+    try:
+        code = run_worker()
+    except Exception as error:  # noqa: BLE001 - the outermost edge of this command
+        code = tell(error)
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

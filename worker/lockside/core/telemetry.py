@@ -17,7 +17,7 @@ Counter = Literal[
     "verifications",  # verification reads, by verdict
     "checkpoints",  # checkpoints written
     "gaps",  # losses of the stream recorded, by table
-    "leases_taken",  # shards that KCL leased to this worker, by table
+    "leases_taken",  # shards that KCL leased to this worker, by table and how (first, again, moved from another)
     "leases_lost",  # leases that went to another worker while this one held them, by table
 ]
 Gauge = Literal[

@@ -36,7 +36,9 @@ COUNTERS: Final[Mapping[Counter, Described]] = {
     "verifications": Described("Consistent reads made to prove a lapse.", ("verdict",)),
     "checkpoints": Described("Checkpoints written."),
     "gaps": Described("Losses of the stream that were recorded as stream.gap.", ("table",)),
-    "leases_taken": Described("Shards that KCL leased to this worker: at its start, a failover, a roll.", ("table",)),
+    "leases_taken": Described(
+        "Shards that KCL leased to this worker: for the first time, again, or moved from another.", ("table", "how")
+    ),
     "leases_lost": Described("Leases that went to another worker while this one held them.", ("table",)),
 }
 GAUGES: Final[Mapping[Gauge, Described]] = {

@@ -4,7 +4,7 @@ Strategy: leases, balancing, failover and the order of shards are KCL's. What is
 after the schedulers, to follow a table to its next stream, and to end: in good order within a bound, whatever happened.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -79,10 +79,6 @@ class KclEngine:
             self._end()
         for error in self._services.halts.values():
             raise error
-
-    def run_once(self, stop: Stop, drained: Callable[[], None]) -> None:
-        """Refuse: no worker of a fleet can tell that nothing is left to read."""
-        raise NotImplementedError
 
     def ended(self) -> Collection[ShardRef]:
         """Return the shards that this worker read to their end, until each was asked for."""

@@ -38,7 +38,10 @@ def lease_table(application: str, stream_arn: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One shard's lease. `position` is None where it stands at no sequence number; `counter` rises while it lives."""
+    """One shard's lease. `position` is None where it stands at no sequence number; `counter` rises while it lives.
+
+    `switches` counts how often it changed hands since its last checkpoint.
+    """
 
     shard_id: str
     owner: str | None
@@ -74,11 +77,11 @@ class LeaseTable:
         """Read all leases, by shard; none where KCL has not made its table yet."""
         return tuple(sorted((_lease(item) for item in self._items(self.name)), key=lambda lease: lease.shard_id))
 
-    def parents(self, shard_id: str) -> tuple[str, ...]:
-        """Return the shards that a shard came from."""
+    def read(self, shard_id: str) -> Lease | None:
+        """Read one lease; None if there is none."""
         answer = self.client.get_item(TableName=self.name, Key={"leaseKey": {"S": shard_id}}, ConsistentRead=True)
         item = answer.get("Item")
-        return () if item is None else _lease(item).parents
+        return None if item is None else _lease(item)
 
     def leader(self) -> str | None:
         """Name the worker that hands leases out, as far as KCL's lock says."""

@@ -6,7 +6,7 @@ from lockside.core.change import ShardRef
 from lockside.core.gap import RETENTION_MS
 from lockside.engines.beginning import beginning_of
 from lockside.engines.consumer import Start
-from lockside.engines.kcl.leases import LeaseTable
+from lockside.engines.kcl.leases import Lease
 from lockside.engines.stream import StreamPlan
 from lockside.state.checkpoints import Checkpoints
 
@@ -17,13 +17,12 @@ FORGET_MS = 2 * RETENTION_MS
 class StreamMemory:
     """What is remembered of one stream. Read anew for each shard: other workers write there too."""
 
-    def __init__(self, plan: StreamPlan, checkpoints: Checkpoints, leases: LeaseTable) -> None:
+    def __init__(self, plan: StreamPlan, checkpoints: Checkpoints) -> None:
         """Keep where to look."""
         self._plan = plan
         self._checkpoints = checkpoints
-        self._leases = leases
 
-    def start_of(self, shard_id: str, kcl_position: int | None, now_ms: int) -> Start:
+    def start_of(self, shard_id: str, lease: Lease | None, kcl_position: int | None, now_ms: int) -> Start:
         """Tell from where a shard is begun. The further one of both positions counts: all up to either was acked."""
         arn = self._plan.stream_arn
         state = self._checkpoints.load(arn)
@@ -33,7 +32,7 @@ class StreamMemory:
         if row is not None and (row.position is not None or row.tip_ms is not None):
             start = replace(start, position=row.position, tip_ms=row.tip_ms, tip_kept=row.tip_ms is not None)
         else:
-            parents = [state.shards[each] for each in self._leases.parents(shard_id) if each in state.shards]
+            parents = [state.shards[each] for each in (lease.parents if lease else ()) if each in state.shards]
             tips = [parent.tip_ms for parent in parents if parent.tip_ms is not None]
             start = replace(start, tip_ms=min(tips, default=None))
         known = [position for position in (start.position, kcl_position) if position is not None]

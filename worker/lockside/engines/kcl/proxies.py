@@ -37,11 +37,9 @@ class _Processor:
         return {
             "initialize": self._safe(self.initialize),
             "processRecords": self._safe(self.process),
-            "leaseLost": self._safe(lambda _input: self._known().lease_lost()),
+            "leaseLost": self._safe(self.lease_lost),
             "shardEnded": self._safe(lambda given: self._known().shard_ended(JavaCheckpointer(given.checkpointer()))),
-            "shutdownRequested": self._safe(
-                lambda given: self._known().shutdown_requested(JavaCheckpointer(given.checkpointer()))
-            ),
+            "shutdownRequested": self._safe(self.shutdown_requested),
         }
 
     def initialize(self, given: Any) -> None:
@@ -52,6 +50,15 @@ class _Processor:
         records = given.records()
         lines = self._hand_over.lines(records) if not records.isEmpty() else b""
         self._known().process(lines, JavaCheckpointer(given.checkpointer()), at_end=bool(given.isAtShardEnd()))
+
+    def lease_lost(self, _given: Any) -> None:
+        # KCL may take a lease back before it has told of its shard.
+        if self._shard is not None:
+            self._shard.lease_lost()
+
+    def shutdown_requested(self, given: Any) -> None:
+        if self._shard is not None:
+            self._shard.shutdown_requested(JavaCheckpointer(given.checkpointer()))
 
     def _known(self) -> KclShard:
         if self._shard is None:

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 from botocore.exceptions import ClientError
 
-from lockside.aws.retrying import error_code, verdict
+from lockside.aws.retrying import AgainError, error_code, verdict
 from lockside.core import decode, telemetry
 from lockside.core.change import ShardRef
 from lockside.core.failures import Verdict
@@ -19,6 +19,7 @@ from lockside.engines.consumer import ShardConsumer
 from lockside.engines.discovery import Discovery, iterator_of, spelled
 from lockside.engines.kcl.checkpointer import Checkpointer, Saved
 from lockside.engines.kcl.handover import read_lines
+from lockside.engines.kcl.leases import LeaseTable
 from lockside.engines.kcl.memory import StreamMemory
 from lockside.engines.kcl.services import Services
 from lockside.engines.reach import DELIVERY_MS
@@ -45,11 +46,14 @@ PAGE_PAUSE_SECONDS: Final = 0.1
 class KclShard:
     """Consumes one shard. KCL calls it from one thread at a time."""
 
-    def __init__(self, plan: StreamPlan, shard: ShardRef, memory: StreamMemory, services: Services) -> None:
+    def __init__(
+        self, plan: StreamPlan, shard: ShardRef, memory: StreamMemory, leases: LeaseTable, services: Services
+    ) -> None:
         """Prepare; KCL's `initialize` begins."""
         self.shard = shard
         self._plan = plan
         self._memory = memory
+        self._leases = leases
         self._services = services
         self._clock = services.keeping.clock
         self._consumer: ShardConsumer | None = None
@@ -145,7 +149,8 @@ class KclShard:
 
     def _initialize(self, kcl_position: int | None) -> None:
         services, now_ms = self._services, self._clock.now().wall_ms
-        start = self._memory.start_of(self.shard.shard_id, kcl_position, now_ms)
+        lease = services.retrier.call("lease", lambda: self._leases.read(self.shard.shard_id))
+        start = self._memory.start_of(self.shard.shard_id, lease, kcl_position, now_ms)
         consumer = ShardConsumer(self._plan, self.shard, start, services.processors(self.shard), services.keeping)
         consumer.begin()
         if start.position is None:
@@ -154,7 +159,8 @@ class KclShard:
             consumer.trimmed(now_ms)
         self._saved = kcl_position
         self._consumer = consumer
-        services.keeping.meter.count("leases_taken", table=self._plan.table)
+        how = "moved" if lease is not None and lease.switches else "first" if start.position is None else "again"
+        services.keeping.meter.count("leases_taken", table=self._plan.table, how=how)
         # As text: a sequence number is wider than the 64 bits that JSON writers take for an integer.
         after = None if start.position is None else str(start.position)
         self._log.info("shard_started", **{telemetry.SEQUENCE: after})
@@ -189,6 +195,7 @@ class KclShard:
     def _shard_ended(self, checkpointer: Checkpointer) -> None:
         consumer = self._begun()
         if self._is_closed():
+            self._tell_last_loss(consumer)
             consumer.end()
         else:
             self._log.error("shard_gone", **{telemetry.SEQUENCE: str(consumer.position)})
@@ -258,6 +265,14 @@ class KclShard:
             self._suspect_ms = None
             consumer.trimmed(now_ms)
 
+    def _tell_last_loss(self, consumer: ShardConsumer) -> None:
+        """Tell of a loss that no change came after: nothing is left behind it."""
+        now_ms = self._clock.now().wall_ms
+        if self._suspect_ms is not None:
+            self._judge_suspicion(consumer, None, now_ms, at_end=True)
+        if consumer.loss is not None:
+            consumer.consume([], now_ms, ended=True)
+
     def _is_trimmed(self, position: int) -> bool:
         """Ask the stream whether it still has what follows a position. A shard that is gone is judged at its end."""
         place = {
@@ -275,8 +290,10 @@ class KclShard:
                 match verdict(error):
                     case Verdict.TRIMMED:
                         return True
-                    case Verdict.NOT_FOUND | Verdict.EXPIRED_ITERATOR:
+                    case Verdict.NOT_FOUND:
                         return False
+                    case Verdict.EXPIRED_ITERATOR:
+                        raise AgainError from error
                 raise
             return False
 

@@ -36,7 +36,7 @@ class StreamRun:
         self.plan = plan
         self.leases = LeaseTable(services.dynamodb, lease_table(services.member.application, plan.stream_arn))
         self._services = services
-        self._memory = StreamMemory(plan, services.keeping.checkpoints, self.leases)
+        self._memory = StreamMemory(plan, services.keeping.checkpoints)
         self._shards: dict[str, KclShard] = {}
         self._scheduler: Scheduler | None = None
         self._gave_up: str | None = None
@@ -127,7 +127,8 @@ class StreamRun:
         return [shard for shard in list(self._shards.values()) if not shard.over]
 
     def _shard(self, shard_id: str) -> KclShard:
-        shard = KclShard(self.plan, ShardRef(self.plan.stream_arn, shard_id), self._memory, self._services)
+        ref = ShardRef(self.plan.stream_arn, shard_id)
+        shard = KclShard(self.plan, ref, self._memory, self.leases, self._services)
         self._shards[shard_id] = shard
         return shard
 

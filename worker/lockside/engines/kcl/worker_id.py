@@ -20,7 +20,7 @@ ORDINALS_MAX: Final = 256
 
 
 @contextmanager
-def worker_id(application: str, given: str = "", folder: Path | None = None) -> Iterator[str]:
+def held_id(application: str, given: str = "", folder: Path | None = None) -> Iterator[str]:
     """Hold an id for as long as the block runs: the one that is given, else `host/ordinal`.
 
     Raises SetupError where no lock can be had; the kernel gives a dead process's lock back.
