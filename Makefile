@@ -25,7 +25,7 @@ UV_VERSION := 0.13.9
 UV := .make/uv/bin/uv
 
 # What the image carries beside the plain worker; and how the image's locks are cut from requirements.lock.
-IMAGE_EXTRAS :=
+IMAGE_EXTRAS := --extra kcl
 OF_THE_LOCK := --constraint requirements.lock --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 

@@ -11,8 +11,9 @@ from typing import Final
 
 import pytest
 
+from lockside.app import fleet
 from lockside.emulators.emulator import Emulator, Kind
-from tests.fakes.estate import Estate
+from tests.fakes.estate import Estate, Heard
 from tests.fakes.permissions import grants, renamed
 from tests.fakes.sources import lock_keys, pydynlock, wire
 
@@ -26,25 +27,42 @@ POLICIES: Final = Path(__file__).parents[2] / "deploy" / "iam"
 def work(estate: Estate) -> None:
     """Live through all that a worker does: holds begun and ended, many at once and singly, lapses, a new stream."""
     with estate.working() as heard:
-        for number in range(MANY):
-            estate.take(f"many-{number}")
-        heard.until("lock.acquired", MANY)
-        for number in range(MANY):
-            estate.release(f"many-{number}")
-        heard.until("lock.released", MANY)
-        estate.take("one")
-        heard.until("lock.acquired")
-        estate.release("one")
-        heard.until("lock.released")
-        estate.take("left", "0.5")
-        estate.log_in("left", f"{time.time() + 1:.3f}")
-        heard.until("lock.expired")
-        heard.until("session.expired")
-        estate.replace_streams()
-        estate.take("later")
-        estate.log_in("later", f"{time.time() + LATER_SECONDS:.3f}")
-        heard.until("lock.acquired", 2)
-        heard.until("session.started", 2)
+        live(estate, heard)
+
+
+def work_in_a_fleet(estate: Estate) -> None:
+    """Live through the same under KCL, which makes its tables and leases what it reads."""
+    fleet.fetch_jars()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOCKSIDE_ENGINE__KIND", "kcl")
+        with estate.working() as heard:
+            estate.hand_out_leases()
+            live(estate, heard)
+
+
+def live(estate: Estate, heard: Heard) -> None:
+    """Be the clients, and look on at what the worker writes."""
+    for number in range(MANY):
+        estate.take(f"many-{number}")
+    heard.until("lock.acquired", MANY)
+    for number in range(MANY):
+        estate.release(f"many-{number}")
+    heard.until("lock.released", MANY)
+    estate.take("one")
+    heard.until("lock.acquired")
+    estate.release("one")
+    heard.until("lock.released")
+    estate.take("left", "0.5")
+    estate.log_in("left", f"{time.time() + 1:.3f}")
+    heard.until("lock.expired")
+    heard.until("session.expired")
+    estate.replace_streams()
+    if estate.settings.engine.kind == "kcl":
+        estate.hand_out_leases()
+    estate.take("later")
+    estate.log_in("later", f"{time.time() + LATER_SECONDS:.3f}")
+    heard.until("lock.acquired", 2)
+    heard.until("session.started", 2)
 
 
 def make(estate: Estate) -> None:
@@ -55,9 +73,20 @@ def make(estate: Estate) -> None:
 
 
 def look(estate: Estate) -> None:
-    """Check an installation that could run."""
-    result = estate.run("check")
-    assert result.exit_code == 0, result.output
+    """Check an installation that could run, with either engine; of a fleet before its first worker and after."""
+    look_with("embedded", estate)
+    fleet.fetch_jars()
+    look_with("kcl", estate)
+    estate.make_lease_tables()
+    look_with("kcl", estate)
+
+
+def look_with(engine: str, estate: Estate) -> None:
+    """Check with one of the engines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOCKSIDE_ENGINE__KIND", engine)
+        result = estate.run("check")
+        assert result.exit_code == 0, result.output
 
 
 def follow(estate: Estate) -> None:
@@ -74,6 +103,11 @@ def ask(estate: Estate) -> None:
 def state(estate: Estate) -> None:
     """Ask how the worker does."""
     assert "no worker runs" in estate.run("status").output
+
+
+def look_at_leases(estate: Estate) -> None:
+    """Ask who has which shard."""
+    assert "leased to nobody" in estate.run("kcl", "leases").output
 
 
 def read_again(estate: Estate) -> None:
@@ -98,6 +132,13 @@ def trail(estate: Estate) -> None:
     estate.drain()
 
 
+def leases(estate: Estate) -> None:
+    """Have shards to lease, and nobody who does."""
+    estate.make()
+    estate.make_lease_tables()
+    estate.hand_out_leases()
+
+
 def undecodable(estate: Estate) -> None:
     """Have changes kept that can be read by now."""
     estate.make()
@@ -107,17 +148,19 @@ def undecodable(estate: Estate) -> None:
 Step = Callable[[Estate], None]
 COMMANDS: Final[dict[str, tuple[Kind, Step, Step]]] = {
     "run-embedded": ("dynamodb-local", tables, work),
+    "run-kcl": ("dynamodb-local", tables, work_in_a_fleet),
     # DynamoDB Local offers no point-in-time recovery, so there would be nothing to turn on.
     "init": ("moto", nothing, make),
     "check": ("dynamodb-local", trail, look),
     "tail": ("dynamodb-local", trail, follow),
     "query": ("dynamodb-local", trail, ask),
     "status": ("dynamodb-local", trail, state),
+    "kcl-leases": ("dynamodb-local", leases, look_at_leases),
     "redrive": ("dynamodb-local", undecodable, read_again),
 }
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_policy_allows_what_its_command_calls_and_nothing_else(
     command: str, emulator_of: Callable[[Kind], Emulator], tmp_path: Path
@@ -126,7 +169,7 @@ def test_a_policy_allows_what_its_command_calls_and_nothing_else(
     kind, prepare, act = COMMANDS[command]
     estate = Estate(emulator_of(kind), tmp_path)
     prepare(estate)
-    allowed = renamed(grants(POLICIES / f"{command}.json"), estate.tables)
+    allowed = renamed(grants(POLICIES / f"{command}.json"), estate.names)
     with estate.guarded(allowed) as guard:
         try:
             act(estate)

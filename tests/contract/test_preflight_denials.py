@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from lockside.app import attempts, preflight
+from lockside.app import attempts, fleet, preflight
 from lockside.app.attempts import Place
 from lockside.app.finding import Finding
 from lockside.aws.clients import Clients, connect
@@ -25,6 +25,12 @@ from tests.fakes.permissions import Grant, grants, renamed
 
 LEFT_TO_SINGLE_CALLS = {"dynamodb:PartiQLInsert", "dynamodb:PartiQLDelete"}
 """Without these the worker writes entries of the live index one by one."""
+
+MADE = {"dynamodb:DescribeTable", "dynamodb:CreateTable"}
+USED = {
+    f"dynamodb:{verb}" for verb in ("DescribeTable", "GetItem", "PutItem", "UpdateItem", "DeleteItem", "Scan", "Query")
+}
+"""What a fleet calls of KCL's tables, before they are there and after."""
 
 
 @pytest.fixture
@@ -46,7 +52,7 @@ def guard(estate: Estate) -> Iterator[Guard]:
 
 def allowed_to(estate: Estate, command: str) -> frozenset[Grant]:
     """Return what a command's policy allows here."""
-    return renamed(grants(POLICIES / f"{command}.json"), estate.tables)
+    return renamed(grants(POLICIES / f"{command}.json"), estate.names)
 
 
 def found(estate: Estate, clients: Clients | None = None) -> list[Finding]:
@@ -55,7 +61,7 @@ def found(estate: Estate, clients: Clients | None = None) -> list[Finding]:
     return list(preflight.examine(settings, clients or connect(settings.aws), SystemClock(), uuid4().hex))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_each_action_that_the_worker_lacks_is_named_with_its_table(estate: Estate, guard: Guard) -> None:
     """None that a worker needs is left to be found out while it runs; what a check alone needs keeps nobody."""
     everything, clients = guard.allowed or frozenset(), connect(estate.settings.aws)
@@ -73,6 +79,48 @@ def test_each_action_that_the_worker_lacks_is_named_with_its_table(estate: Estat
         assert finding.level == ("warning" if action in LEFT_TO_SINGLE_CALLS else "fault")
         assert finding.table == resource.split("/")[1]
         assert f"allow {action}" in finding.fix or (action in finding.fix and finding.table in finding.fix)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("there", [False, True], ids=["before its tables", "with its tables"])
+def test_each_action_that_a_fleet_lacks_besides_is_named(
+    estate: Estate, guard: Guard, monkeypatch: pytest.MonkeyPatch, *, there: bool
+) -> None:
+    """Of KCL's tables: that they may be made, as long as they are not there, and then each call of them."""
+    fleet.fetch_jars()
+    monkeypatch.setenv("LOCKSIDE_ENGINE__KIND", "kcl")
+    if there:
+        estate.make_lease_tables()
+    everything, clients = guard.allowed or frozenset(), connect(estate.settings.aws)
+    besides = allowed_to(estate, "run-kcl") - allowed_to(estate, "run-embedded")
+    shown = 0
+    for action, resource in sorted(besides):
+        guard.allowed = everything - {(action, resource)}
+        said = [
+            each
+            for each in found(estate, clients)
+            if each.level == "fault" and f"{action} is denied (AccessDeniedException)" == each.what
+        ]
+        needed = action in (USED if there else MADE)
+        assert bool(said) == needed, (action, said)
+        prefix = resource.split("/")[1].rstrip("*")
+        assert all(each.table is not None and each.table.startswith(prefix) for each in said)
+        assert all("deploy/iam/run-kcl.json has all" in (each.fix or "") for each in said)
+        shown += needed
+    assert shown == len(USED if there else MADE)
+
+
+def test_a_fleets_tables_that_are_not_there_are_told_and_not_made(
+    estate: Estate, guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That they may be made is proved, and what cannot be proved before is said."""
+    del guard
+    monkeypatch.setenv("LOCKSIDE_ENGINE__KIND", "kcl")
+    before = estate.client.list_tables()["TableNames"]
+    said = [each for each in found(estate) if "is not there yet" in each.what]
+    assert [each.level for each in said] == ["note"] * 6
+    assert all("cannot be proved before" in each.what for each in said)
+    assert estate.client.list_tables()["TableNames"] == before
 
 
 def test_a_check_changes_nothing(estate: Estate, guard: Guard) -> None:

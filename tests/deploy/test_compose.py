@@ -106,6 +106,7 @@ def test_two_workers_run_with_settings_that_hold(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv(name, value)
     settings = load(DEPLOY / "compose" / "lockside.toml")
     assert settings.aws.endpoint_url == "http://dynamodb:8000"
+    assert settings.engine.kind == "kcl"
     assert {source.table for source in settings.source} == set(found.services["tables"].command[1:])
     for name in ("init", "worker"):
         parse(found.services[name].command)

@@ -67,6 +67,22 @@ def test_kubernetes_settings_hold(tmp_path: Path) -> None:
     mounts = {mount["name"]: mount["mountPath"] for mount in container()["volumeMounts"]}
     assert str(settings.keys.file.parent) == mounts["keys"]
     assert settings.source
+    assert settings.engine.kind == "kcl"
+
+
+def test_a_worker_of_the_fleet_is_called_by_its_pod() -> None:
+    """A pod of a StatefulSet keeps its name over restarts, so that its shards are its own again at once."""
+    (name,) = [each["valueFrom"] for each in container()["env"] if each["name"] == "LOCKSIDE_ENGINE__KCL__WORKER_ID"]
+    assert name == {"fieldRef": {"fieldPath": "metadata.name"}}
+
+
+def test_memory_bears_javas_heap(tmp_path: Path) -> None:
+    """And as much again, for Java besides its heap, for Python, and for /tmp, which is memory too."""
+    file = tmp_path / "lockside.toml"
+    file.write_text(objects()["ConfigMap"]["data"]["lockside.toml"], encoding="utf-8")
+    limits = container()["resources"]["limits"]
+    assert int(limits["memory"].removesuffix("Mi")) >= 2 * load(file).engine.kcl.java_heap_mb
+    assert int(unit()["MemoryHigh"].removesuffix("M")) >= 2 * Settings().engine.kcl.java_heap_mb
 
 
 def test_probes_ask_pages_that_there_are() -> None:

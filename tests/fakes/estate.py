@@ -2,17 +2,21 @@
 
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+import boto3
 import orjson
 from click.testing import CliRunner, Result
 
 from lockside.app.demo import event_name
+from lockside.app.pace import pace_of
 from lockside.app.worker import Worker
 from lockside.aws.retrying import Retrier
 from lockside.cli.main import main
@@ -21,6 +25,9 @@ from lockside.core.ports import Undecodable
 from lockside.core.telemetry import NoMeter
 from lockside.emulators.emulator import Emulator
 from lockside.emulators.tables import create_lock_table, create_session_table
+from lockside.engines.discovery import Discovery
+from lockside.engines.kcl.leases import lease_table
+from lockside.engines.kcl.provision import first_lease, make_tables
 from lockside.settings import Settings, load
 from lockside.state import keys_file
 from lockside.state.live_index import NONCE_BYTES
@@ -29,13 +36,18 @@ from tests.fakes.clock import FakeClock, FakeStop
 from tests.fakes.guard import Guard
 from tests.fakes.permissions import Grant
 from tests.fakes.sources import lock_keys, pydynlock
-from tests.fakes.state_table import dynamodb
+from tests.fakes.state_table import access, dynamodb
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-WAIT_SECONDS_MAX: Final = 60.0
+WAIT_SECONDS_MAX: Final = 150.0
 LONG_LEASE: Final = "3600"
+DAY_SECONDS: Final = 86_400
+KCL_TABLES: Final = "lockside-kcl-*"
+
+DRAINED_SECONDS: Final = 0.01
+"""How long nothing unread must show up of a stream that was switched off: here no child of its shards is late."""
 SETTINGS: Final = """
 application = "{name}"
 [aws]
@@ -99,13 +111,18 @@ class Estate:
 
     @property
     def tables(self) -> Mapping[str, str]:
-        """The names of the policies' tables here."""
+        """The names of the policies' tables here, but for KCL's."""
         return {
             "lockside-audit": f"{self.name}-audit",
             "lockside-state": f"{self.name}-state",
             "my-locks": f"{self.name}-locks",
             "my-sessions": f"{self.name}-sessions",
         }
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The names of all the policies' tables here; KCL's are told by how they begin."""
+        return {**self.tables, KCL_TABLES: f"{self.name}-kcl-*"}
 
     @contextmanager
     def guarded(self, allowed: frozenset[Grant] | None) -> Iterator[Guard]:
@@ -151,7 +168,10 @@ class Estate:
     def working(self) -> Iterator["Heard"]:
         """Run a worker for as long as the block does."""
         heard, stop = Heard(), threading.Event()
-        worker = Worker.connected(self.settings, stop=stop, announce=heard.announce)
+        pace = replace(pace_of(self.settings), drained_seconds=DRAINED_SECONDS)
+        worker = Worker.connected(
+            self.settings, stop=stop, announce=heard.announce, worker_id=f"{self.name}/0", pace=pace
+        )
         thread = threading.Thread(target=worker.run, name="estate", daemon=True)
         thread.start()
         try:
@@ -160,6 +180,27 @@ class Estate:
             stop.set()
             thread.join(WAIT_SECONDS_MAX)
             worker.close()
+
+    def hand_out_leases(self) -> None:
+        """Leave the leases that KCL would make after up to half a minute, past any guard, once its tables are there."""
+        for table in (f"{self.name}-locks", f"{self.name}-sessions"):
+            arn = str(self.client.describe_table(TableName=table)["Table"]["LatestStreamArn"])
+            name = lease_table(self.name, arn)
+            waiter = self.client.get_waiter("table_exists")
+            waiter.wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": round(WAIT_SECONDS_MAX)})
+            for shard in Discovery(boto3.client("dynamodbstreams", **access(self._emulator))).page(arn, None).shards:
+                self._hand_out(name, shard.shard_id)
+
+    def _hand_out(self, table: str, shard_id: str) -> None:
+        with suppress(self.client.exceptions.ConditionalCheckFailedException):
+            unleased: Any = {"ConditionExpression": "attribute_not_exists(leaseKey)"}
+            self.client.put_item(TableName=table, Item=first_lease(shard_id), **unleased)
+
+    def make_lease_tables(self) -> None:
+        """Make KCL's tables, past any guard."""
+        for table in (f"{self.name}-locks", f"{self.name}-sessions"):
+            arn = str(self.client.describe_table(TableName=table)["Table"]["LatestStreamArn"])
+            make_tables(self.client, lease_table(self.name, arn), Retrier(threading.Event(), NoMeter()))
 
     def replace_streams(self) -> None:
         """Switch both streams off and on: each table has another one from then on."""
@@ -170,7 +211,9 @@ class Estate:
 
     def take(self, lock: str, lease_seconds: str = LONG_LEASE) -> None:
         """Take a lock as its client would."""
-        row = {**lock_keys(lock), **pydynlock("ann", f"v-{lock}", lease_seconds)}
+        # Its TTL must not be over: DynamoDB Local would remove the row.
+        expiry = {"expiry_time": {"N": str(round(time.time()) + DAY_SECONDS)}}
+        row = {**lock_keys(lock), **pydynlock("ann", f"v-{lock}", lease_seconds), **expiry}
         self.client.put_item(TableName=f"{self.name}-locks", Item=row)
 
     def release(self, lock: str) -> None:

@@ -70,7 +70,7 @@ layout = "flask-session"
 """
 START_SECONDS_MAX: Final = 90.0
 POLL_SECONDS: Final = 0.1
-SETTLE_SECONDS_MAX: Final = 90.0
+SETTLE_SECONDS_MAX: Final = 180.0
 END_SECONDS_MAX: Final = 60.0
 
 

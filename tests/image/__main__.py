@@ -8,6 +8,7 @@ import argparse
 import itertools
 import json
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -34,9 +35,12 @@ TAG: Final = "localhost/lockside:made"
 OWN_BASE: Final = "localhost/lockside-base:debian"
 USER: Final = 10001
 LOCKS_TABLE: Final = "demo-locks"
-WAIT_SECONDS_MAX: Final = 120.0
+WATCHED: Final = (LOCKS_TABLE, "demo-sessions")
+ALONE: Final = ("--engine", "embedded")
+WAIT_SECONDS_MAX: Final = 300.0
 POLL_SECONDS: Final = 0.2
 BATCH: Final = 25
+DAY_SECONDS: Final = 86_400
 PORTS: Final = (19464, 19465)
 JARS: Final = "/opt/jars"
 
@@ -58,11 +62,11 @@ class Stage:
         _require(done.returncode == 0, f"{name} ended with {done.returncode}: {done.stdout}{done.stderr}")
         return done.stdout
 
-    def running(self, port: int) -> Any:
+    def running(self, port: int, *more: str) -> Any:
         """Run a worker that listens on a port of its own: here all containers share the machine's network."""
         service = self.services["worker"]
         command = [word.replace(":9464", f":{port}") for word in service.command]
-        return self.image.running(*command, **dict(service.environment))
+        return self.image.running(*command, *more, **dict(service.environment))
 
 
 def _require(fact: object, what: str) -> None:
@@ -156,28 +160,24 @@ def staged(image: Image, emulator: Emulator) -> Iterator[Stage]:
                 place.mkdir(mode=0o700)
                 os.chown(place, USER, USER)
             binds[place] = target
-        yield Stage(replace(image, binds=binds), found, emulator)
+        yield Stage(replace(image, binds=binds, tmp_mb=found["worker"].tmp_mb), found, emulator)
 
 
-def lived(stage: Stage, changes: int) -> None:
-    """Live through what compose.yaml starts: tables, init, two workers, a take-over, an end in good order."""
-    tell(stage.run("tables").strip().replace("\n", ", "))
-    stage.run("init")
-    stage.run("worker", "check")
-    proved("the services tables and init of compose.yaml ran, and `lockside check` finds nothing to mend")
+def stood_by(stage: Stage, changes: int) -> None:
+    """Live through an owner and its standby, made so by a flag: a take-over, an end in good order."""
     flooded(stage, changes)
     with ExitStack() as stack:
-        first = stack.enter_context(stage.running(PORTS[0]))
+        first = stack.enter_context(stage.running(PORTS[0], *ALONE))
         seconds = until("the first worker is ready", lambda: page(PORTS[0], "/readyz")[0] == 200, first)
         proved(f"a worker is ready {seconds:.1f} s after its start")
         measured(first, changes)
-        second = stack.enter_context(stage.running(PORTS[1]))
+        second = stack.enter_context(stage.running(PORTS[1], *ALONE))
         until("the second stands by", lambda: page(PORTS[1], "/readyz?standby=ready")[0] == 200, second)
         code, why = page(PORTS[1], "/readyz")
         _require(code == 503 and "standby" in why, f"/readyz of the standby: {code} {why}")
         proved("a second one stands by: alive, fit, not ready")
         healthy(stage, first)
-        recorded(stage)
+        recorded(stage, "image")
         code, seconds = first.terminate()
         _require(code == 0, f"SIGTERM ended it with {code}: {first.said()[-2000:]}")
         proved(f"SIGTERM to process 1 ends it with 0 after {seconds:.1f} s")
@@ -186,6 +186,29 @@ def lived(stage: Stage, changes: int) -> None:
         code, seconds = second.terminate()
         _require(code == 0, f"SIGTERM ended it with {code}: {second.said()[-2000:]}")
     proved("and it ends with 0 too")
+
+
+def shared_out(stage: Stage, changes: int) -> None:
+    """Live through the fleet that compose.yaml starts: KCL inside each worker, a hand-over, an end in good order."""
+    flooded(stage, changes)
+    with ExitStack() as stack:
+        first = stack.enter_context(stage.running(PORTS[0]))
+        seconds = until("a worker of the fleet is ready", lambda: page(PORTS[0], "/readyz")[0] == 200, first)
+        _require("lockside_fleet 1.0" in page(PORTS[0], "/metrics")[1], "the worker is none of a fleet")
+        proved(f"a worker of the fleet, with Java and KCL inside, is ready {seconds:.1f} s after its start")
+        measured(first, changes)
+        recorded(stage, "fleet-first")
+        second = stack.enter_context(stage.running(PORTS[1]))
+        until("a second one is ready", lambda: page(PORTS[1], "/readyz")[0] == 200, second)
+        until("the second works", lambda: second.said().count('"state":"started"') >= len(WATCHED), second)
+        code, seconds = first.terminate()
+        _require(code == 0, f"SIGTERM ended it with {code}: {first.said()[-2000:]}")
+        proved(f"SIGTERM to process 1, Python and Java in one, ends it with 0 after {seconds:.1f} s")
+        recorded(stage, "fleet-second")
+        tell(stage.run("worker", "kcl", "leases").strip().replace("\n", "\n        "))
+        code, seconds = second.terminate()
+        _require(code == 0, f"SIGTERM ended it with {code}: {second.said()[-2000:]}")
+        proved(f"the second one has gone on with its shards, and ends with 0 after {seconds:.1f} s too")
 
 
 def healthy(stage: Stage, container: Container) -> None:
@@ -200,21 +223,23 @@ def healthy(stage: Stage, container: Container) -> None:
     proved("its health check is content with /livez, and not with nobody's")
 
 
-def recorded(stage: Stage) -> None:
+def recorded(stage: Stage, name: str) -> None:
     """Take a lock, and find it in the trail."""
     client = dynamodb(stage.emulator)
-    client.put_item(TableName=LOCKS_TABLE, Item={**lock_keys("image"), **pydynlock("ann", "v1", "3600")})
-    until("the lock is in the trail", lambda: "lock.acquired" in stage.run("worker", "query", "--lock", "image"))
-    proved("a lock that was taken stands in the trail")
+    client.put_item(TableName=LOCKS_TABLE, Item={**lock_keys(name), **pydynlock("ann", "v1", "3600")})
+    until("the lock is in the trail", lambda: "lock.acquired" in stage.run("worker", "query", "--lock", name))
+    proved(f"the lock {name!r} that was taken stands in the trail")
 
 
 def flooded(stage: Stage, changes: int) -> None:
     """Take and renew locks before any worker runs: what it then finds is a backlog, the most it ever has in memory."""
-    client = dynamodb(stage.emulator)
+    client, mark = dynamodb(stage.emulator), secrets.token_hex(4)
+    # Its TTL must not be over: DynamoDB Local would remove the rows.
+    expiry = {"expiry_time": {"N": str(round(time.time()) + DAY_SECONDS)}}
     holders = itertools.cycle(range(max(1, changes // 10)))
     for start_at in range(0, changes, BATCH):
         rows = [
-            {**lock_keys(f"l{next(holders)}"), **pydynlock("ann", f"v{start_at + n}", "3600")}
+            {**lock_keys(f"l{next(holders)}"), **pydynlock("ann", f"v{mark}{start_at + n}", "3600"), **expiry}
             for n in range(min(BATCH, changes - start_at))
         ]
         requests: Any = {LOCKS_TABLE: [{"PutRequest": {"Item": row}} for row in rows]}
@@ -225,9 +250,10 @@ def measured(container: Container, changes: int) -> None:
     """Measure what a worker takes to get through a backlog, and what it keeps."""
     seconds = until("the backlog is consumed", lambda: _records() >= changes, container)
     now_mb, most_mb, cpu = container.usage()
+    inside = f"{container.threads()} threads, {container.tmp_mb():.2f} MB in /tmp"
     tell(
         f"measured a backlog of {changes} changes, a tenth of them new locks, consumed {seconds:.1f} s after it was "
-        f"ready: {cpu:.1f} CPU s since its start, {most_mb:.0f} MB at most, {now_mb:.0f} MB after"
+        f"ready: {cpu:.1f} CPU s since its start, {most_mb:.0f} MB at most, {now_mb:.0f} MB after; {inside}"
     )
 
 
@@ -260,7 +286,12 @@ def main() -> int:
             image = Image(root, config)
             alone(image)
             with staged(image, emulator) as stage:
-                lived(stage, given.changes)
+                tell(stage.run("tables").strip().replace("\n", ", "))
+                stage.run("init")
+                stage.run("worker", "check")
+                proved("the services tables and init of compose.yaml ran, and `lockside check` finds nothing to mend")
+                stood_by(stage, given.changes)
+                shared_out(stage, given.changes)
     except (ImageError, subprocess.TimeoutExpired) as error:
         sys.stderr.write(f"make image: {error}\n")
         return 1

@@ -74,7 +74,11 @@ class Buildah:
 
     def build(self, dockerfile: Path, ignore: Path, context: Path, *, base: str, tag: str) -> None:
         """Build an image. chroot isolation and the host's network need no daemon and no rights but root's."""
-        trust = ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.exists() else []
+        trust: list[str] = []
+        if CERTIFICATES.exists():
+            # Python's requests trusts what it brings with it, unless it is told otherwise.
+            argument = f"REQUESTS_CA_BUNDLE={CERTIFICATES}"
+            trust = ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro", "--build-arg", argument]
         self.run(
             *("build", "--isolation", "chroot", "--network", "host", "--layers", "--format", "docker"),
             *("--build-arg", f"BASE={base}", "--ignorefile", str(ignore), "--file", str(dockerfile), "--tag", tag),

@@ -13,12 +13,16 @@ ENDPOINT: Final = "http://dynamodb:8000"
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What one service runs. `mounts` are what it puts into the container: sources, the named volumes by name."""
+    """What one service runs. `mounts` are what it puts into the container: sources, the named volumes by name.
+
+    `tmp_mb` is the size of its /tmp.
+    """
 
     command: tuple[str, ...]
     entrypoint: tuple[str, ...] | None
     environment: Mapping[str, str]
     mounts: Mapping[str, str]
+    tmp_mb: int
 
 
 def services(file: Path, endpoint_url: str) -> dict[str, Service]:
@@ -31,6 +35,7 @@ def services(file: Path, endpoint_url: str) -> dict[str, Service]:
             environment={
                 key: str(value).replace(ENDPOINT, endpoint_url) for key, value in service["environment"].items()
             },
+            tmp_mb=int(service["tmpfs"][0].rpartition("=")[2].removesuffix("m")),
             mounts=dict(mount.split(":")[:2] for mount in service["volumes"]),
         )
         for name, service in document["services"].items()

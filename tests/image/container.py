@@ -6,6 +6,7 @@ the machine's, as an emulator listens there.
 """
 
 import os
+import secrets
 import signal
 import subprocess
 import tempfile
@@ -18,11 +19,12 @@ from typing import Any, Final
 
 ENTER: Final = """
 set -e
-root=$1 user=$2 group=$3; shift 3
+root=$1 user=$2 group=$3 name=$4; shift 4
 mount --bind "$root" "$root"
 mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
+echo "$name" > "$root/proc/sys/kernel/hostname"
 mount --rbind /dev "$root/dev"
-mount -t tmpfs -o nosuid,nodev,size=16m tmpfs "$root/tmp"
+mount -t tmpfs -o nosuid,nodev,size={tmp_mb}m tmpfs "$root/tmp"
 while [ "$1" != -- ]; do mount --bind "$1" "$root$2"; shift 2; done; shift
 mount -o remount,ro,bind "$root"
 exec chroot "$root" setpriv --reuid "$user" --regid "$group" --clear-groups --no-new-privs \\
@@ -35,11 +37,15 @@ POLL_SECONDS: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An unpacked image: its root, and what it says of itself. `binds` are folders and files put into it."""
+    """An unpacked image: its root, and what it says of itself. `binds` are folders and files put into it.
+
+    `tmp_mb` is how large its /tmp is, in megabytes.
+    """
 
     root: Path
     config: Mapping[str, Any]
     binds: Mapping[Path, str] = field(default_factory=dict)
+    tmp_mb: int = 16
 
     def command(
         self, arguments: Sequence[str], entrypoint: Sequence[str] | None = None, **environment: str
@@ -53,7 +59,10 @@ class Image:
         # `env --chdir` is the working directory's, inside.
         change = [f"--chdir={self.config['WorkingDir']}"]
         namespaces = ["--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts", "--propagation", "private"]
-        entering = ["sh", "-c", ENTER, "enter", str(self.root), user, group, *binds, "--"]
+        # Its own, as engines give each container one: a worker of a fleet is called by it.
+        name = secrets.token_hex(6)
+        enter = ENTER.replace("{tmp_mb}", str(self.tmp_mb))
+        entering = ["sh", "-c", enter, "enter", str(self.root), user, group, name, *binds, "--"]
         return ["unshare", *namespaces, *entering, *change, *given, *inside]
 
     def run(
@@ -111,6 +120,15 @@ class Container:
         ticks = int(fields[11]) + int(fields[12])
         now_kb, most_kb = (int(lines[name].split()[0]) for name in ("VmRSS", "VmHWM"))
         return now_kb / 1024, most_kb / 1024, ticks / os.sysconf("SC_CLK_TCK")
+
+    def tmp_mb(self) -> float:
+        """Return the megabytes that its /tmp holds now."""
+        found = os.statvfs(f"/proc/{self.inner}/root/tmp")
+        return (found.f_blocks - found.f_bfree) * found.f_frsize / 1024 / 1024
+
+    def threads(self) -> int:
+        """Return how many threads it has now."""
+        return sum(1 for _ in Path(f"/proc/{self.inner}/task").iterdir())
 
     def said(self) -> str:
         """Return what it has printed so far."""

@@ -77,28 +77,32 @@ class Place:
 def audit(place: Place) -> Iterator[Finding]:
     """Try what the worker calls of the audit table."""
     attempts = [*_common(place), _query(place), _batch_get(place, place.key), _transaction(place, "Put", "Update")]
-    yield from _tried(place, attempts)
+    yield from tried(place, attempts)
 
 
-def state(place: Place, *, batched: bool) -> Iterator[Finding]:
-    """Try what the worker calls of the state table; with `batched`, also the statements of the live index."""
+def state(place: Place, *, batched: bool, owned: bool = True) -> Iterator[Finding]:
+    """Try what the worker calls of the state table; with `batched`, also the statements of the live index.
+
+    Without `owned` it is one of a fleet, and no write of its hangs on an owner's row.
+    """
     client, name = place.client, place.name
     attempts = [
         *_common(place),
         Attempt(("DeleteItem",), lambda: client.delete_item(TableName=name, Key=place.key, **CANNOT_HOLD)),
         _query(place),
-        _transaction(place, "ConditionCheck", "Update"),
     ]
+    if owned:
+        attempts.append(_transaction(place, "ConditionCheck", "Update"))
     if batched:
         attempts += _statements(place)
-    yield from _tried(place, attempts)
+    yield from tried(place, attempts)
 
 
 def watched(place: Place, table: Mapping[str, Any]) -> Iterator[Finding]:
     """Try the one call that the worker makes of a watched table itself: the read that proves a lapse."""
     types = {each["AttributeName"]: each["AttributeType"] for each in table["AttributeDefinitions"]}
     names = [each["AttributeName"] for each in table["KeySchema"]]
-    yield from _tried(place, [_batch_get(place, {name: _value(types[name], place.absent) for name in names})])
+    yield from tried(place, [_batch_get(place, {name: _value(types[name], place.absent) for name in names})])
 
 
 def _common(place: Place) -> list[Attempt]:
@@ -164,7 +168,7 @@ def _execute(client: "DynamoDBClient", statement: Any) -> None:
             raise ClientError({"Error": error}, "BatchExecuteStatement")
 
 
-def _tried(place: Place, attempts: Sequence[Attempt]) -> Iterator[Finding]:
+def tried(place: Place, attempts: Sequence[Attempt]) -> Iterator[Finding]:
     """Make all attempts; what is denied is told once, however many calls need it."""
     told: dict[tuple[str, str], Finding] = {}
     for attempt in attempts:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lockside.app import attempts, calls, fit, readable, replicated
+from lockside.app import attempts, calls, fit, lease_attempts, readable, replicated
 from lockside.app.attempts import Place
 from lockside.app.finding import Finding
 from lockside.app.fit import Watcher, by_table
@@ -69,6 +69,7 @@ def _findings(settings: "Settings", clients: "Clients", clock: "Clock", absent: 
     yield from _tables(settings, clients, absent, policy)
     if settings.engine.kind == "kcl":
         yield from calls.findings(settings, clients)
+        yield from lease_attempts.findings(settings, clients.dynamodb, absent, policy)
     yield from replicated.findings(settings, clients)
 
 
@@ -133,7 +134,7 @@ def _own_table(place: Place, definition: "TableDefinition", settings: "Settings"
     if definition.purpose == "audit":
         yield from attempts.audit(place)
     else:
-        yield from attempts.state(place, batched=settings.state.batched)
+        yield from attempts.state(place, batched=settings.state.batched, owned=settings.engine.kind == "embedded")
 
 
 def _kept(

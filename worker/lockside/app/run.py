@@ -8,13 +8,13 @@ from typing import Final
 
 import structlog
 
-from lockside.app import fleet
+from lockside.app import fleet, sources
 from lockside.app.worker import Worker
 from lockside.aws.retrying import error_code, verdict
 from lockside.core import telemetry
 from lockside.core.failures import Verdict
 from lockside.engines.kcl.worker_id import held_id
-from lockside.errors import FencedError, SetupError, UsageError
+from lockside.errors import FencedError, UsageError
 from lockside.ops import garbage, logs
 from lockside.ops.health import HealthServer, Pages
 from lockside.ops.shutdown import Shutdown
@@ -64,16 +64,8 @@ def run(settings: Settings, *, once: bool = False) -> int:
             return EXIT_UNEXPECTED
         except Exception as error:
             if verdict(error) is Verdict.NOT_FOUND:
-                raise own_table_gone(settings) from error
+                raise sources.own_table_gone(settings) from error
             LOG.exception("worker_stopped", **{telemetry.ERROR: error_code(error)})
             return EXIT_UNEXPECTED
     LOG.info("stopped")
     return EXIT_GOOD
-
-
-def own_table_gone(settings: Settings) -> SetupError:
-    """Say what to do when a table of ours is gone: a watched one, or its stream, never ends the worker in this way."""
-    return SetupError(
-        f'audit.table = "{settings.audit.table}" or state.table = "{settings.state.table}": deleted while the worker '
-        "ran, which has stopped; restore it from a backup, or let `lockside init` make an empty one, and start again"
-    )

@@ -136,9 +136,9 @@ class Worker:
 
         A fleet has no owner: there KCL's leases say what is whose. Raises what stopped the worker.
         """
-        fleet.refuse_once(self._settings, once=once)
         self._tell_start()
         if self._in_fleet:
+            self.meter.gauge("fleet", 1.0)
             term = fleet.term_of(self._settings, self._clients, self._clock, self._highest_epoch)
             self._run(term, once=once)
             return

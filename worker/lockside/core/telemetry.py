@@ -30,6 +30,7 @@ Gauge = Literal[
     "shards_open",  # shards being read
     "shards_halted",  # shards that stand still until a person acts
     "owner",  # 1 while this worker owns the application, 0 while it stands by or was taken over
+    "fleet",  # whether this worker is one of a fleet, which has no owner
     "leases_held",  # shards that KCL has leased to this worker, by table
     "undecodable_kept",  # undecodable changes kept for redrive, by table and shard
     "replica_lag_seconds",  # how old what a replica has not seen may be, by replica and shard

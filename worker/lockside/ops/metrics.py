@@ -59,6 +59,7 @@ GAUGES: Final[Mapping[Gauge, Described]] = {
     "shards_open": Described("Shards being read."),
     "shards_halted": Described("Shards that stand still until somebody acts."),
     "owner": Described("1 while this worker owns its application, 0 while it stands by or was taken over."),
+    "fleet": Described("1 in a worker of a fleet, which has no owner; 0 with the embedded engine."),
     "leases_held": Described("Shards that KCL has leased to this worker.", ("table",)),
     "undecodable_kept": Described(
         "Undecodable changes kept for redrive; the shard halts at engine.undecodable_max.", ("table", "shard")

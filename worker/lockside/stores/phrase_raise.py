@@ -1,4 +1,4 @@
-"""Raises the number of a store's shards while it is read and written (docs/decisions/0005).
+"""Raises the number of a store's shards while it is read and written (docs/decisions/0007).
 
 Each step is written to the placement's row, and then waited out for twice as long as any client goes by what it read
 before: whoever is more than one step behind reads anew first. It may be broken off at any point and run again.

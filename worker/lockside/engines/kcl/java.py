@@ -15,8 +15,8 @@ HEAP_MB: Final = 512
 FLAGS: Final = (
     # Signals stay Python's: without it the JVM ends the process at SIGTERM, in the midst of a batch.
     "-Xrs",
-    # KCL has some fifty threads, most of them idle.
-    "-Xss512k",
+    # Python's own calls run on KCL's threads, OpenSSL's among them. What is not touched takes no memory.
+    "-Xss4m",
     "-XX:+UseSerialGC",
     # JPype itself, from Java 24 on.
     "--enable-native-access=ALL-UNNAMED",
