@@ -92,6 +92,14 @@ def describe_own(client: "DynamoDBClient", name: str, setting: str) -> None:
         )
 
 
+def own_table_gone(settings: "Settings") -> SetupError:
+    """Say what to do when a table of ours is gone: a watched one, or its stream, never ends the worker in this way."""
+    return SetupError(
+        f'audit.table = "{settings.audit.table}" or state.table = "{settings.state.table}": deleted while the worker '
+        "ran, which has stopped; restore it from a backup, or let `lockside init` make an empty one, and start again"
+    )
+
+
 def _described(client: "DynamoDBClient", name: str, setting: str, way_out: str) -> "Mapping[str, Any]":
     try:
         answer = having("Table", dict, "DescribeTable", lambda: client.describe_table(TableName=name))
