@@ -31,7 +31,7 @@ OF_THE_LOCK := --constraint requirements.lock --quiet --universal --python-versi
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test clients docs check check-unit fmt image bench sim soak lock venv clean
+.PHONY: help demo test clients redis docs check check-unit fmt image bench sim soak lock venv clean
 
 UNIT := deploy/systemd/lockside.service
 # Of 100, as systemd counts; 20 is still its best class, "OK".
@@ -62,7 +62,18 @@ demo: $(STAMP)
 clients: $(STAMP)
 	@$(PYTHON) -m tests.clients
 
-test: clients
+# The replicas' tests want a real Redis, Debian's. Each run starts one of its own, and no service is set up for it.
+redis:
+	@command -v redis-server >/dev/null || { \
+	  if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+	    echo "Installing redis-server for the tests ..." >&2; \
+	    apt-get update --quiet >/dev/null; \
+	    DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install --yes --quiet --no-install-recommends redis-server >/dev/null; \
+	  else \
+	    echo "There is no redis-server here, which tests of replicas need; Debian, Ubuntu: apt-get install redis-server" >&2; \
+	  fi; }
+
+test: clients redis
 	@$(PYTHON) -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 check: $(STAMP)
