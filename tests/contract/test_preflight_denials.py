@@ -123,6 +123,22 @@ def test_a_fleets_tables_that_are_not_there_are_told_and_not_made(
     assert estate.client.list_tables()["TableNames"] == before
 
 
+@pytest.mark.parametrize("denied", [("DescribeTable", ""), ("DescribeStream", "/stream/*")], ids=lambda pair: pair[0])
+def test_a_fleet_is_checked_to_the_end_where_a_stream_may_not_be_looked_at(
+    estate: Estate, guard: Guard, monkeypatch: pytest.MonkeyPatch, denied: tuple[str, str]
+) -> None:
+    """What it would ask of that stream is left out; the denial is told once."""
+    monkeypatch.setenv("LOCKSIDE_ENGINE__KIND", "kcl")
+    action, place = denied
+    guard.allowed = (guard.allowed or frozenset()) - {(f"dynamodb:{action}", f"table/{estate.name}-locks{place}")}
+    said = found(estate)
+    (fault,) = [each for each in said if each.level == "fault"]
+    assert action in fault.what
+    assert "is denied" in fault.what
+    assert fault.table == f"{estate.name}-locks"
+    assert [each.table for each in said if "GetRecords, " in each.what] == [f"{estate.name}-sessions"]
+
+
 def test_a_check_changes_nothing(estate: Estate, guard: Guard) -> None:
     """Not an item of any table, though it made each call of the worker."""
     before = [estate.client.scan(TableName=table)["Items"] for table in estate.tables.values()]

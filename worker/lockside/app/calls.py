@@ -4,15 +4,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from botocore.exceptions import ClientError
+
 from lockside.app.finding import Finding
 from lockside.app.fleet import LOCK, knobs_of
 from lockside.app.provision import describe
+from lockside.aws.retrying import verdict
+from lockside.core.failures import Verdict
 from lockside.emulators import jars
 from lockside.engines.discovery import Discovery
 from lockside.engines.kcl.knobs import PROFILES, RENEWALS, Knobs
 from lockside.errors import SetupError
 
 if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
     from lockside.aws.clients import Clients
     from lockside.settings import Settings
 
@@ -61,11 +67,11 @@ def findings(settings: "Settings", clients: "Clients") -> Iterator[Finding]:
     profile = settings.engine.kcl.profile
     knobs = knobs_of(settings.engine.kcl)
     for table in dict.fromkeys(source.table for source in settings.source):
-        described = describe(clients.dynamodb, table)
-        arn = None if described is None else described.get("LatestStreamArn")
-        if arn is None:
+        arn = stream_of(clients.dynamodb, table)
+        counted = None if arn is None else _counted(Discovery(clients.streams), arn)
+        if counted is None:
             continue
-        open_shards, listed = _count(Discovery(clients.streams), str(arn))
+        open_shards, listed = counted
         asked = rates(knobs, open_shards, listed)
         what = (
             f"{open_shards} open of {listed} shards; each second about {asked.get_records:.1f} GetRecords, "
@@ -79,6 +85,18 @@ def findings(settings: "Settings", clients: "Clients") -> Iterator[Finding]:
             yield Finding("note", table, "engine.kcl.profile", what)
 
 
+def stream_of(client: "DynamoDBClient", table: str) -> str | None:
+    """Name a table's newest stream; None where there is none, or it may not be looked at, which is told elsewhere."""
+    try:
+        described = describe(client, table)
+    except ClientError as error:
+        if verdict(error) is not Verdict.DENIED:
+            raise
+        return None
+    arn = None if described is None else described.get("LatestStreamArn")
+    return None if arn is None else str(arn)
+
+
 def _jars() -> Finding:
     setting = "engine.kind"
     try:
@@ -89,6 +107,16 @@ def _jars() -> Finding:
         what = f"{len(missing)} of KCL's jars are not in the Maven cache {jars.maven_cache()}"
         return Finding("fault", None, setting, what, "run lockside kcl jars")
     return Finding("good", None, setting, "KCL's jars are there, each with the bytes that the lock names")
+
+
+def _counted(discovery: Discovery, arn: str) -> tuple[int, int] | None:
+    """Count as `_count` does; None where the stream may not be looked at, which is told elsewhere."""
+    try:
+        return _count(discovery, arn)
+    except ClientError as error:
+        if verdict(error) is not Verdict.DENIED:
+            raise
+        return None
 
 
 def _count(discovery: Discovery, arn: str) -> tuple[int, int]:

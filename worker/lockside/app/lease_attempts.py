@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 
 from lockside.app.attempts import Attempt, Place, tried
+from lockside.app.calls import stream_of
 from lockside.app.finding import Finding
 from lockside.app.provision import describe
 from lockside.aws.retrying import error_code, verdict
@@ -29,24 +30,13 @@ VALIDATION: Final = "ValidationException"
 def findings(settings: "Settings", client: "DynamoDBClient", absent: str, policy: str) -> Iterator[Finding]:
     """Try the three tables of each watched stream; a table or stream that cannot be looked at is told elsewhere."""
     for table in dict.fromkeys(source.table for source in settings.source):
-        arn = _stream(client, table)
+        arn = stream_of(client, table)
         if arn is None:
             continue
         name = lease_table(settings.application, arn)
         for (suffix, key), definition in zip(KEYS.items(), definitions(name), strict=True):
             place = Place(name + suffix, SETTING, client, absent, policy)
             yield from _table(place, key, definition)
-
-
-def _stream(client: "DynamoDBClient", table: str) -> str | None:
-    try:
-        described = describe(client, table)
-    except ClientError as error:
-        if verdict(error) is not Verdict.DENIED:
-            raise
-        return None
-    arn = None if described is None else described.get("LatestStreamArn")
-    return None if arn is None else str(arn)
 
 
 def _table(place: Place, key: str, definition: Mapping[str, Any]) -> Iterator[Finding]:

@@ -113,15 +113,21 @@ def _as_map(record: Record) -> dict[str, Any]:
     Both ways of rounding a fraction to a millisecond differ now and then, and a record's bytes may not (law 2).
     """
     made, body = asdict(record), asdict(record.dynamodb)
+    if made["userIdentity"] is UNSET:
+        # Only removals by TTL have one.
+        del made["userIdentity"]
     for name in IMAGES:
         if body[name] is UNSET:
             del body[name]
-        else:
+    # Before images are wrapped: they would be asked, one by one, whether they are equal to it.
+    whole = UNSET not in body.values()
+    for name in IMAGES:
+        if name in body:
             body[name] = LazyImage(body[name])
     created = body[CREATED]
     if type(created) is float and not created.is_integer():
         body[CREATED] = _moment(created)
-    made["dynamodb"] = body if UNSET not in body.values() else _told(body)
+    made["dynamodb"] = body if whole else _told(body)
     return made if UNSET not in made.values() else _told(made)
 
 
