@@ -337,7 +337,9 @@ def test_a_fleets_requests_are_counted(site: Site, monkeypatch: pytest.MonkeyPat
     site.write("[keys]", '[engine]\nkind = "kcl"\n[keys]')
     create_lock_table(site.clients.dynamodb, site.watched)
     site.run("init")
-    by_setting = {finding.setting: finding for finding in site.examine()}
-    assert "1 open of 1 shards; each second about 1.0 GetRecords" in by_setting["engine.kcl.profile"].what
-    assert "(profile default, one worker)" in by_setting["engine.kcl.profile"].what
-    assert (by_setting["engine.kind"].level, by_setting["engine.kind"].fix) == ("fault", "run lockside kcl jars")
+    found = site.examine()
+    (requests,) = [finding.what for finding in found if finding.setting == "engine.kcl.profile"]
+    assert "1 open of 1 shards; each second about 1.0 GetRecords" in requests
+    assert "(profile default, one worker)" in requests
+    faults = [finding.fix for finding in found if finding.setting == "engine.kind" and finding.level == "fault"]
+    assert faults == ["run lockside kcl jars"]
