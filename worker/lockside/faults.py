@@ -74,3 +74,35 @@ def _known_keys(settings: type[BaseModel], location: Sequence[str | int]) -> Seq
         annotation = model.model_fields[part].annotation
         model = next((a for a in get_args(annotation) if isinstance(a, type) and issubclass(a, BaseModel)), annotation)
     return list(model.model_fields)
+
+
+def clashes(replicas: Sequence[Any]) -> Iterator[str]:
+    """Find replicas that would get in each other's way."""
+    ids = [replica.id for replica in replicas]
+    for name in sorted({name for name in ids if ids.count(name) > 1}):
+        yield f'id "{name}" is used {ids.count(name)} times; each replica needs its own'
+    tables: dict[str, Any] = {}
+    places: dict[tuple[str, ...], Any] = {}
+    for replica in replicas:
+        other = tables.setdefault(replica.reader_name, replica)
+        if other.table != replica.table:
+            yield f'ids "{other.id}" and "{replica.id}" share the reader "{replica.reader_name}" and not their table'
+        place = (replica.region, replica.endpoint_url, replica.profile, replica.target_table or "")
+        other = places.setdefault(place if replica.to == "dynamodb" else (replica.url, replica.prefix), replica)
+        if other is not replica:
+            yield f'ids "{other.id}" and "{replica.id}" have the same target; each needs its own'
+
+
+def loops(replicas: Sequence[Any], others: Mapping[str, Any]) -> Iterator[str]:
+    """Find replicas that would replicate themselves, or write into a table that is somebody else's."""
+    aws, audit, state = (others.get(name) for name in ("aws", "audit", "state"))
+    watched = {source.table: "a [[source]] watches it" for source in others.get("source") or ()}
+    replicated = {replica.table: "a [[replica]] is fed from it" for replica in replicas}
+    own = {each.table: "it is Lockside's own" for each in (audit, state) if each is not None}
+    taken = {**watched, **replicated, **own}
+    for replica in replicas:
+        if state is not None and replica.table == state.table:
+            yield f'id "{replica.id}" replicates state.table = "{state.table}", which each of its checkpoints changes'
+        target = replica.target_table
+        if replica.to == "dynamodb" and target in taken and aws is not None and replica.is_beside(aws):
+            yield f'id "{replica.id}" writes to target_table = "{target}", but {taken[target]}; name another table'

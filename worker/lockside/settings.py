@@ -4,7 +4,7 @@
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, SettingsConfigDict, SettingsError
 
 from lockside.errors import ConfigError, LayoutError
-from lockside.faults import fault, unknown_environment
+from lockside.faults import clashes, fault, loops, unknown_environment
 from lockside.layouts.registry import Registry, builtin
 from lockside.layouts.schema import Rows
 from lockside.layouts.spec import load as load_layout
@@ -339,7 +339,7 @@ class Settings(BaseSettings):
     def _replicas_apart(
         cls, replicas: tuple[ReplicaSettings, ...], info: ValidationInfo
     ) -> tuple[ReplicaSettings, ...]:
-        if faults := [*_clashes(replicas), *_loops(replicas, info.data)]:
+        if faults := [*clashes(replicas), *loops(replicas, info.data)]:
             raise ValueError("; ".join(faults))
         return replicas
 
@@ -350,38 +350,6 @@ class Settings(BaseSettings):
         if audit is not None and state.table == audit.table:
             raise ValueError(f'table = "{state.table}" is audit.table too; the two need tables of their own')
         return state
-
-
-def _clashes(replicas: Sequence[ReplicaSettings]) -> Iterator[str]:
-    """Find replicas that would get in each other's way."""
-    ids = [replica.id for replica in replicas]
-    for name in sorted({name for name in ids if ids.count(name) > 1}):
-        yield f'id "{name}" is used {ids.count(name)} times; each replica needs its own'
-    tables: dict[str, ReplicaSettings] = {}
-    places: dict[tuple[str, ...], ReplicaSettings] = {}
-    for replica in replicas:
-        other = tables.setdefault(replica.reader_name, replica)
-        if other.table != replica.table:
-            yield f'ids "{other.id}" and "{replica.id}" share the reader "{replica.reader_name}" and not their table'
-        place = (replica.region, replica.endpoint_url, replica.profile, replica.target_table or "")
-        other = places.setdefault(place if replica.to == "dynamodb" else (replica.url, replica.prefix), replica)
-        if other is not replica:
-            yield f'ids "{other.id}" and "{replica.id}" have the same target; each needs its own'
-
-
-def _loops(replicas: Sequence[ReplicaSettings], others: Mapping[str, Any]) -> Iterator[str]:
-    """Find replicas that would replicate themselves, or write into a table that is somebody else's."""
-    aws, audit, state = (others.get(name) for name in ("aws", "audit", "state"))
-    watched = {source.table: "a [[source]] watches it" for source in others.get("source") or ()}
-    replicated = {replica.table: "a [[replica]] is fed from it" for replica in replicas}
-    own = {each.table: "it is Lockside's own" for each in (audit, state) if each is not None}
-    taken = {**watched, **replicated, **own}
-    for replica in replicas:
-        if state is not None and replica.table == state.table:
-            yield f'id "{replica.id}" replicates state.table = "{state.table}", which each of its checkpoints changes'
-        target = replica.target_table
-        if replica.to == "dynamodb" and target in taken and aws is not None and replica.is_beside(aws):
-            yield f'id "{replica.id}" writes to target_table = "{target}", but {taken[target]}; name another table'
 
 
 def load(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
