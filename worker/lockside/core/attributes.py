@@ -8,6 +8,7 @@ Source: API reference, AttributeValue; equality with boto3's TypeDeserializer is
 import base64
 import binascii
 import decimal
+import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -78,10 +79,14 @@ NAMES_SHOWN_MAX: Final = 24
 NAME_CHARS_MAX: Final = 64
 
 
+ID_IN_A_NAME: Final = re.compile(r"(?=(?:[A-Za-z+/=_-]*\d){2})[0-9A-Za-z+/=_-]{8,}", re.ASCII)
+"""Eight characters and more in a row, two digits among them: no word that a person chose, or no loss if it was."""
+
+
 def shown_names(names: Iterable[object]) -> list[str]:
     """Spell attribute names for a log or a terminal, sorted: not too many, none too long, all of them printable.
 
-    Names may come from an application's own data.
+    Names may come from an application's own data: what in them looks like an id (of a session, say) is left out.
     """
     spelled = sorted(_shown_name(name) for name in names if isinstance(name, str))
     left = len(spelled) - NAMES_SHOWN_MAX
@@ -90,6 +95,7 @@ def shown_names(names: Iterable[object]) -> list[str]:
 
 def _shown_name(name: str) -> str:
     plain = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
+    plain = ID_IN_A_NAME.sub("#", plain)
     return plain if len(plain) <= NAME_CHARS_MAX else f"{plain[:NAME_CHARS_MAX]}…"
 
 
