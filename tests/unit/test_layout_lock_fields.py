@@ -22,7 +22,7 @@ DIGESTS: Final = {
     "awslabs": "97381fed852c1fccaceb45485aecfee8b3edc8b5b9755aa25afec0ee323ac9f5",
     "iceberg": "71e74162b2c7e866e043290dc26f229f3dd54e6a70f9e10cc0f3e2b7103b5773",
     "pydynlock": "aa9a8b2879a4b433d7700b36ab613276bb479bfca59cc7bc8dcebe2290ad8405",
-    "tristanls-closed": "4c5bb98d150bc7946e9bd5fda94b72d5af223a5ca69af98b094ed899fed30d9b",
+    "tristanls-closed": "2807683500e256cb8927ebb974d6288f662bcf54e56cc50d09c06188ca4a9a61",
     "tristanls-open": "fb29878d82b2cdd639fd2faaef286034903e6ccb9e15c12240476929c1859612",
 }
 

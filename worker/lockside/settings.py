@@ -136,7 +136,7 @@ class KclSettings(Section):
     dispatch_ms: Milliseconds | None = None
     leader_lease_ms: Milliseconds | None = None
     leader_heartbeat_ms: Milliseconds | None = None
-    worker_report_ms: Milliseconds | None = None
+    worker_report_ms: Annotated[int, Field(ge=1_000, le=600_000)] | None = None
     idle_ms: Milliseconds | None = None
     worker_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/-]{0,128}$")] = ""
     java_home: str = ""

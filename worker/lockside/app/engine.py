@@ -62,6 +62,7 @@ class Surroundings:
     tables: FollowedTables
     retrier: Retrier
     clock: Clock
+    endpoint_clock: Clock
     meter: Meter
     loops: Loops
     pace: Pace
@@ -112,7 +113,10 @@ class Surroundings:
             dynamodb=self.clients.dynamodb,
             retrier=self.retrier,
             stop=self.stop,
-            keeping=Keeping(checkpoints, self.clock, self.meter, pace.checkpoint, pace.page_records, pace.tip_pages),
+            # By the endpoint's clock: KCL hands on no page's Date, by which the embedded engine judges what is lost.
+            keeping=Keeping(
+                checkpoints, self.endpoint_clock, self.meter, pace.checkpoint, pace.page_records, pace.tip_pages
+            ),
             processors=self.processors,
             failed=self.failed,
             tables=self.tables,

@@ -24,9 +24,15 @@ WAY_OUT: Final = "or take the jars from a folder with `lockside kcl jars --offli
 
 
 def knobs_of(settings: "KclSettings") -> Knobs:
-    """Return the profile's knobs, with those that the settings set."""
+    """Return the profile's knobs, with those that the settings set. Raises SetupError for two that do not fit."""
     given = {field.name: getattr(settings, field.name) for field in fields(Knobs)}
-    return replace(PROFILES[settings.profile], **{name: value for name, value in given.items() if value is not None})
+    knobs = replace(PROFILES[settings.profile], **{name: value for name, value in given.items() if value is not None})
+    if knobs.leader_lease_ms < 2 * knobs.leader_heartbeat_ms:
+        raise SetupError(
+            f"engine.kcl.leader_heartbeat_ms = {knobs.leader_heartbeat_ms}: at most half of leader_lease_ms = "
+            f"{knobs.leader_lease_ms} is allowed (what is not set of the two is the profile's)"
+        )
+    return knobs
 
 
 def fetch_jars(progress: jars.Progress = jars.silent, offline: Path | None = None) -> tuple[Path, ...]:

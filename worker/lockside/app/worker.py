@@ -258,6 +258,7 @@ class Worker:
             tables=self._tables,
             retrier=self._retrier,
             clock=self._clock,
+            endpoint_clock=self._deadline_clock,
             meter=self.meter,
             loops=self._heartbeats,
             pace=pace,
@@ -326,5 +327,6 @@ class Worker:
             )
 
     def _failed(self, error: BaseException) -> None:
-        self._failure = error
+        # The first one is the cause; others may follow from it.
+        self._failure = self._failure or error
         self._stop.set()

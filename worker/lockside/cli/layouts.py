@@ -44,11 +44,14 @@ def layouts(*, name: str | None, kind: str | None, config: Path | None, as_json:
 
     Exit codes: 0 good; 2 no layout of this name, or wrong settings.
     """  # noqa: D301 - \b is click's mark for text to leave as it is
+    from lockside.errors import UsageError
     from lockside.layouts.card import card_of
 
     known = _known(config)
     specs = tuple(known) if name is None else known.find(name)
     cards = [card_of(spec) for spec in specs if kind in {None, spec.traits.kind}]
+    if not cards:
+        raise UsageError(f"--kind {kind}: {name} is no {kind} layout; leave --kind out")
     for line in _json(cards) if as_json else (_list(cards) if name is None else _each(cards)):
         click.echo(line)
 

@@ -137,7 +137,11 @@ def match(spec: Spec, rows: tuple[Weighed, ...]) -> Match:
         if not spec.claims(key_of(spec, sample), sample.image):
             fits.append(None)
             continue
-        absent = [name for name, types in spec.signature if not has_type(sample.image, name, types)]
+        absent = [
+            name
+            for name, types in spec.signature
+            if not has_type(sample.image, name, types) and not _stands_elsewhere(spec, sample.image, name)
+        ]
         for name in absent:
             missing[name] = missing.get(name, 0.0) + row.weight
         shown = _share_shown(spec, sample, len(absent))
@@ -202,3 +206,10 @@ SORT_KEY_WORDS: Final = ("sk", "sort", "range")
 def guess_order(names: Iterable[str]) -> list[str]:
     """Order key names when no table tells: what is named like a sort key comes last."""
     return sorted(names, key=lambda name: (any(word in name.lower() for word in SORT_KEY_WORDS), name))
+
+
+def _stands_elsewhere(spec: Spec, image: Image, name: str) -> bool:
+    """Whether a row has its deadline in the other attribute that the layout knows for it."""
+    deadline = spec.reader.deadline
+    other = deadline.otherwise if deadline is not None and deadline.field.attr == name else None
+    return other is not None and has_type(image, other.field.attr, other.field.types)

@@ -4,6 +4,7 @@ Strategy: decode the payload, drop what changes without meaning, look for the pr
 nothing left is a stub (a touch that came after the delete, a lock on an unknown id) or was emptied: payload None.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -21,6 +22,12 @@ from lockside.layouts.path import MISSING, Path, drop, find
 UNREADABLE: Final = "payload_unreadable"
 REPLICATION_PREFIX: Final = "aws:rep:"
 """Attributes that global tables of version 2017.11.29 add to every item; they are no payload."""
+
+
+PRINCIPAL_CHARS_MAX: Final = 256
+
+NO_NAME: Final = re.compile(r"\s*[{\[]|eyJ[\w-]+\.", re.ASCII)
+"""JSON, and the beginning of a JSON Web Token (RFC 7519)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,13 +209,18 @@ class SessionReader:
             if _nobody(found):
                 continue
             name = payload.text_of(found)
-            if name is not None and (name := name.removeprefix(principal.strip)):
+            if name is not None and (name := name.removeprefix(principal.strip)) and not _may_be_a_secret(name):
                 return name, "yes"
             nameless = True
         if nameless:
             faults.append("principal_unreadable")
             return None, "unknown"
         return None, self.absent_user if self.principals else "unknown"
+
+
+def _may_be_a_secret(name: str) -> bool:
+    """Whether what stands in a user's place is no name: a web token, a whole document, a text of that size (law 7)."""
+    return len(name) > PRINCIPAL_CHARS_MAX or NO_NAME.match(name) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,8 +71,9 @@ class KclEngine:
             for table in self._tables:
                 table.begin()
             while not stop.wait(TURN_SECONDS):
-                self._loops.beat_here()
                 for table in self._tables:
+                    # Each may ask the endpoint for a while.
+                    self._loops.beat_here()
                     table.tend()
         finally:
             self._loops.forget_here()
@@ -82,7 +83,7 @@ class KclEngine:
 
     def ended(self) -> Collection[ShardRef]:
         """Return the shards that this worker read to their end, until each was asked for."""
-        return set(self._services.ended)
+        return set(self._services.ended.copy())
 
     def _end(self) -> None:
         """Hand all shards back within the time for shutdown; what is not done by then is left as it is."""

@@ -22,6 +22,10 @@ class StreamMemory:
         self._plan = plan
         self._checkpoints = checkpoints
 
+    def begin(self, now_ms: int) -> None:
+        """Make a start at LATEST concrete before KCL takes its time; `now_ms` is the endpoint's clock."""
+        beginning_of(self._plan, self._checkpoints, self._checkpoints.load(self._plan.stream_arn), now_ms)
+
     def start_of(self, shard_id: str, lease: Lease | None, kcl_position: int | None, now_ms: int) -> Start:
         """Tell from where a shard is begun. The further one of both positions counts: all up to either was acked."""
         arn = self._plan.stream_arn

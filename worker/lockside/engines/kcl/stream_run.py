@@ -50,6 +50,8 @@ class StreamRun:
     def start(self) -> None:
         """Start its scheduler, in Java's own threads."""
         services, member = self._services, self._services.member
+        theirs_ms = services.retrier.call("describe_stream", self.endpoint_ms)
+        self._memory.begin(services.keeping.clock.now().wall_ms if theirs_ms is None else theirs_ms)
         make_tables(services.dynamodb, self.leases.name, services.retrier)
         services.retrier.call("workers", lambda: self.leases.forget_worker(member.worker_id))
         order = Order(self.plan.stream_arn, self.leases.name, member.worker_id, member.knobs, member.page_records)
@@ -89,14 +91,19 @@ class StreamRun:
 
     def is_drained(self) -> bool:
         """Whether every shard that the stream lists was read to its end; also where the stream is gone."""
-        finished = {lease.shard_id for lease in self.leases.leases() if lease.finished}
+        leases = list(self.leases.leases())
+        # The adapter removes leases of ended shards after six hours, and they are listed for a day: our rows stay two.
+        rows = self._services.keeping.checkpoints.read(self.plan.stream_arn).shards
+        finished = {shard_id for shard_id, row in rows.items() if row.finished}
+        finished |= {lease.shard_id for lease in leases if lease.finished}
         discovery, cursor = Discovery(self._services.streams), None
         for _ in range(PAGES_MAX):
             try:
                 page = discovery.page(self.plan.stream_arn, cursor)
             except ClientError as error:
                 if verdict(error) is Verdict.NOT_FOUND:
-                    return not self._held()
+                    # Whoever holds an unfinished lease has its loss to tell first.
+                    return all(lease.finished for lease in leases)
                 raise
             if page.grows or not all(shard.closed and shard.shard_id in finished for shard in page.shards):
                 return False
@@ -108,7 +115,10 @@ class StreamRun:
     def forget_old(self) -> None:
         """Let go of what is remembered of shards that ended long ago."""
         self._memory.forget_old(self._services.keeping.clock.now().wall_ms)
-        self._shards = {name: shard for name, shard in self._shards.items() if not shard.over}
+        # Java's threads add to it meanwhile.
+        for name, shard in list(self._shards.items()):
+            if shard.over and self._shards.get(name) is shard:
+                del self._shards[name]
 
     def ask_to_stop(self) -> None:
         """Ask its scheduler to hand the shards back in good order."""
