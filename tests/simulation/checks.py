@@ -60,9 +60,10 @@ class Checks:
                 self._kept_first(after)
 
     def state(self, before: Item | None, after: Item | None) -> None:
-        """Check a write to the state table."""
+        """Check a write to the state table; one that removes what is not there any more changes nothing."""
         item = after if after is not None else before
-        assert item is not None
+        if item is None:
+            return
         pk, sk = item["pk"]["S"], item["sk"]["S"]
         if pk.startswith("LIVE#"):
             (self.live.discard if after is None else self.live.add)((pk, sk))

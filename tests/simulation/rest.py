@@ -53,6 +53,8 @@ class Rest:
                 continue
             for shard, changes in history.shards.items():
                 truly = history.shard(shard)
+                if truly.aged_out and any(self._checks.explained(change) for change in changes):
+                    yield f"{label(shard)} has aged out, and what it lost is not told"
                 if truly.aged_out or shard in self._checks.finished:
                     continue
                 last = next((change for change in reversed(changes) if not self._left_out(change)), None)
