@@ -166,8 +166,8 @@ class EngineRig:
         name = lease_table("rig", self.arn)
         make_tables(self.client, name, Retrier(self.stop, NoMeter()))
         if not LeaseTable(self.client, name).leases():
-            for shard_id in self.server.service.model.streams[self.arn].shards:
-                self.client.put_item(TableName=name, Item=first_lease(shard_id))
+            for shard_id, shard in self.server.service.model.streams[self.arn].shards.items():
+                self.client.put_item(TableName=name, Item=first_lease(shard_id, shard.parent_id))
 
     # -- the stream --------------------------------------------------------------------------------------------------
 

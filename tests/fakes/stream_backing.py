@@ -108,7 +108,7 @@ class Backing:
         drawn = 0
         with self._drawing:
             for source in list(self._sources.values()):
-                while page := self._page(source):
+                while page := self._page_again(source):
                     drawn += page
         return drawn
 
@@ -168,6 +168,13 @@ class Backing:
             return
 
     # -- streams -----------------------------------------------------------------------------------------------------
+
+    def _page_again(self, source: Source) -> int:
+        """Draw one page; with a new iterator, from the same place, where DynamoDB Local has none for the old one."""
+        try:
+            return self._page(source)
+        except ServiceError:
+            return self._page(source)
 
     def _page(self, source: Source) -> int:
         """Draw one page; return the number of its records."""

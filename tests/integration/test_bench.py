@@ -48,7 +48,7 @@ PROMISED = (
 BARS = 17
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_every_number_comes_out(tmp_path: Path) -> None:
     """In its smallest sizes, one run of all parts: each number is there and finite, and those with a bar name it."""
     results = tmp_path / "bench.json"

@@ -1,5 +1,6 @@
 """`lockside lock run` and `lockside phrases` as commands, on an emulator."""
 
+import contextlib
 import json
 import os
 import re
@@ -36,14 +37,16 @@ def started(desk: StoreDesk, tmp_path: Path) -> Iterator[Callable[..., "subproce
     def start(*arguments: str) -> subprocess.Popen[str]:
         command = [PYTHON, "-m", "lockside", "lock", "run", "--table", desk.locks, *arguments]
         pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        process = subprocess.Popen(command, text=True, cwd=tmp_path, **pipes)  # noqa: S603 - our own command
+        process = subprocess.Popen(command, text=True, cwd=tmp_path, start_new_session=True, **pipes)  # noqa: S603
         running.append(process)
         return process
 
     yield start
     for process in running:
-        process.kill()
-        process.communicate()
+        # With what it runs: that holds the pipes open too.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=END_SECONDS_MAX)
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:

@@ -31,13 +31,18 @@ def create_session_table(client: "DynamoDBClient", name: str, *, ttl: bool = Fal
 def _create(client: "DynamoDBClient", name: str, keys: tuple[str, ...], ttl: str | None) -> str:
     schema: list[KeySchemaElementTypeDef] = [{"AttributeName": keys[0], "KeyType": "HASH"}]
     schema += [{"AttributeName": key, "KeyType": "RANGE"} for key in keys[1:]]
-    client.create_table(
-        TableName=name,
-        KeySchema=schema,
-        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
-        BillingMode="PAY_PER_REQUEST",
-        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-    )
+    try:
+        client.create_table(
+            TableName=name,
+            KeySchema=schema,
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
+            BillingMode="PAY_PER_REQUEST",
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+        )
+    except client.exceptions.ResourceInUseException as error:
+        # boto3 asked again where an emulator was slow to answer: the table is ours. One that was there is not.
+        if not error.response["ResponseMetadata"].get("RetryAttempts"):
+            raise
     waiter = client.get_waiter("table_exists")
     waiter.wait(TableName=name, WaiterConfig={"Delay": POLL_SECONDS, "MaxAttempts": POLLS_MAX})
     if ttl is not None:

@@ -58,10 +58,14 @@ def make_tables(client: "DynamoDBClient", name: str, retrier: Retrier) -> None:
         retrier.call("lease_tables", _active(client, definition["TableName"]))
 
 
-def first_lease(shard_id: str) -> dict[str, Any]:
-    """Return the item that KCL 3.3.0 makes of a shard that was never leased, for tests and bench."""
+def first_lease(shard_id: str, parent_id: str | None = None) -> dict[str, Any]:
+    """Return the item that KCL 3.3.0 makes of a shard that was never leased, for tests and bench.
+
+    By `parent_id` KCL knows for whom the shard has to wait.
+    """
     zero = {"N": "0"}
     return {
+        **({} if parent_id is None else {"parentShardId": {"SS": [parent_id]}}),
         "leaseKey": {"S": shard_id},
         "checkpoint": {"S": "TRIM_HORIZON"},
         "checkpointSubSequenceNumber": zero,
