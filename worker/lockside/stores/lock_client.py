@@ -108,6 +108,7 @@ class LockClient:
         self._gate = Gate()
         self._sights = Sights()
         self._tickets: dict[Lock, object] = {}
+        self._broken_off: set[Lock] = set()
         self._desk = Desk(client, self._table, self._machine, self._left)
         self._acquisition = Acquisition(self._desk, self._calls, self._sights, self._owner, max(1, round(look * 1000)))
         # Through a weak reference: a client that nobody has any more is not kept alive for the exit.
@@ -229,7 +230,7 @@ class LockClient:
     def close(self) -> None:
         """Release every lock, end the waits and the threads. May be called again; the client takes no lock after it."""
         self._stop.set()
-        for lock in self._keeper.locks:
+        for lock in {*self._keeper.locks, *self._broken_off}:
             lock.release()
         self._keeper.close()
         atexit.unregister(self._at_exit)
@@ -254,6 +255,7 @@ class LockClient:
     def _left(self, lock: Lock, row: Row | None) -> None:
         """Hear that a lock is not ours any more, and what its row is like, if known."""
         self._keeper.drop(lock)
+        (self._broken_off.add if lock.broken_off else self._broken_off.discard)(lock)
         free = row if isinstance(row, Absent | Released) else Absent()
         self._sights.keep(lock.name, Sight(free, lock.fence))
         ticket = self._tickets.pop(lock, None)
