@@ -1,5 +1,6 @@
 """Locks: one holder at a time, by the protocol of the Java client, whatever the network and the clocks do."""
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -536,3 +537,16 @@ def test_a_heartbeat_notices_a_row_that_somebody_removed(desk: StoreDesk) -> Non
     desk.drop("job")
     held.beat()
     assert held.lost == "another client took it over, or somebody removed or changed its row"
+
+
+def test_a_forked_child_leaves_the_locks_to_its_parent(desk: StoreDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that ends runs the exit hooks it inherited."""
+    client = desk.lock_client("a")
+    held = client.acquire("job", lease=LEASE)
+    with monkeypatch.context() as child:
+        child.setattr("os.getpid", lambda parent=os.getpid(): parent + 1)
+        client.close()
+    assert desk.row("job") is not None
+    assert held.held
+    client.close()
+    assert desk.row("job") is None

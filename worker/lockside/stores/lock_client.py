@@ -97,6 +97,7 @@ class LockClient:
         self._machine = machine or System()
         self._table = LockTable(table, fences or tables.fence_table_name(table), partition_key, sort_key)
         self._client = client
+        self._process = os.getpid()
         self._owner = owner or f"{socket.gethostname()}:{os.getpid()}:{self._machine.version()[:8]}"
         self._lease = lease
         self._heartbeat = heartbeat
@@ -228,7 +229,12 @@ class LockClient:
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def close(self) -> None:
-        """Release every lock, end the waits and the threads. May be called again; the client takes no lock after it."""
+        """Release every lock, end the waits and the threads. May be called again; the client takes no lock after it.
+
+        In a process that was forked it does nothing: the locks are the parent's, and so are the threads.
+        """
+        if os.getpid() != self._process:
+            return
         self._stop.set()
         for lock in {*self._keeper.locks, *self._broken_off}:
             lock.release()
