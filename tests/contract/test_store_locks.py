@@ -543,8 +543,9 @@ def test_a_forked_child_leaves_the_locks_to_its_parent(desk: StoreDesk, monkeypa
     """A child that ends runs the exit hooks it inherited."""
     client = desk.lock_client("a")
     held = client.acquire("job", lease=LEASE)
-    with monkeypatch.context() as child:
-        child.setattr("os.getpid", lambda parent=os.getpid(): parent + 1)
+    child = os.getpid() + 1
+    with monkeypatch.context() as forked:
+        forked.setattr("os.getpid", lambda: child)
         client.close()
     assert desk.row("job") is not None
     assert held.held
