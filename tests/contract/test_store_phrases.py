@@ -532,3 +532,33 @@ def test_a_write_that_landed_is_not_repeated_over_a_later_one(
         found = desk.phrase_store_as_it_is().prefix("p/").read(key)
         assert found is not None
         assert found.value == "theirs"
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_scan_over_a_raise_of_shards_loses_nothing(desk: StoreDesk, reverse: bool) -> None:  # noqa: FBT001
+    """However far it was when the phrases went elsewhere."""
+    store = desk.phrase_store(shards=2)
+    phrases = store.prefix("p/")
+    keys = sorted((f"k{number:02}" for number in range(40)), reverse=reverse)
+    phrases.update(dict.fromkeys(keys, 1))
+    scan, unbegun = phrases.phrases(reverse=reverse), phrases.phrases(reverse=reverse)
+    seen = [next(scan).key for _ in range(3)]
+    desk.phrase_store_as_it_is().raise_shards(5)
+    seen += [next(scan).key for _ in range(20)]
+    desk.phrase_store_as_it_is().raise_shards(8)
+    assert seen + [each.key for each in scan] == keys
+    assert [each.key for each in unbegun] == keys
+
+
+def test_a_count_over_a_raise_of_shards_loses_nothing(desk: StoreDesk) -> None:
+    """What one shard's page told before is not added to what another tells after."""
+    faulty = FaultyClient(desk.client)
+    desk.phrase_store(shards=2).prefix("p/").update({f"k{number:02}": number for number in range(40)})
+
+    def raised(_operation: str, call: Callable[[], Any]) -> Any:
+        answer = call()
+        desk.phrase_store_as_it_is().raise_shards(8)
+        return answer
+
+    faulty.fail("query", raised)
+    assert desk.phrase_store_as_it_is(faulty.client).prefix("p/").count() == 40

@@ -91,7 +91,7 @@ class Batch:
                 self._landed(entry, known, report)
         for entry in moving:
             if report.failure is None:
-                self._alone(entry, lambda entry=entry: self._writer.put(self._prefix, entry, None), report)
+                self._alone(entry, partial(self._writer.put, self._prefix, entry, None), report)
 
     def _landed(self, entry: Entry, known: "Known", report: Report) -> None:
         report.written.remove(entry.key)
