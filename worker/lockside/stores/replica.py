@@ -115,7 +115,7 @@ class Replica:
                 self._lose(EMPTIED)
 
     def refuse_later(self, rows: Sequence[Row]) -> None:
-        """Raise ReplicaError where rows bear a later generation than any copy of ours: nothing of ours replaces them."""
+        """Raise ReplicaError where rows bear a later generation than any copy of ours: we replace none of them."""
         if self._latest(rows) > self._state.generation:
             # Another process may have begun a later copy of this replica.
             remembered = self._states.read(self.name) or self._state
