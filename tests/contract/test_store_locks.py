@@ -1,5 +1,6 @@
 """Locks: one holder at a time, by the protocol of the Java client, whatever the network and the clocks do."""
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -283,7 +284,7 @@ def test_a_holder_that_was_overtaken_can_write_nothing(desk: StoreDesk) -> None:
     with pytest.raises(ClientError, match="TransactionCanceled"):
         desk.client.transact_write_items(TransactItems=[stale])  # type: ignore[list-item]
     held.beat()
-    assert held.lost == "another client took it over, or somebody removed or changed its row"
+    assert held.lost == "its lease ran out before a heartbeat got through"
     assert not held.release()
     desk.client.transact_write_items(TransactItems=[taken.check()])  # type: ignore[list-item]
 
@@ -469,3 +470,84 @@ def test_a_table_that_is_not_there_is_named(desk: StoreDesk) -> None:
     """The way out is in the message."""
     with pytest.raises(SetupError, match='table "no-such-table": there is no such table here; `lockside init`'):
         LockClient(desk.client, "no-such-table", machine=desk.machine, background=False).try_lock("job")
+
+
+def test_a_release_repeats_its_first_answer(desk: StoreDesk) -> None:
+    """A row that could not be reached was not given back, however often one asks."""
+    lossy = FaultyClient(desk.client)
+    held = desk.lock_client("a", lossy.client).acquire("job", lease=LEASE)
+    lossy.fail("delete_item", lost_request, lost_request, lost_request)
+    assert not held.release()
+    assert not held.release()
+    assert desk.row("job") is not None
+
+
+def test_a_release_that_was_interrupted_is_tried_again(desk: StoreDesk) -> None:
+    """As by SIGTERM in the middle of the call: the next one here is not barred, and closing gives the row back."""
+    broken_client = FaultyClient(desk.client)
+    client = desk.lock_client("a", broken_client.client)
+
+    def interrupted(_operation: str, _call: Callable[[], Any]) -> Any:
+        raise SystemExit(143)
+
+    def interrupted_later(_operation: str, call: Callable[[], Any]) -> Any:
+        call()
+        raise SystemExit(143)
+
+    held, other = client.acquire("job", lease=LEASE), client.acquire("other", lease=LEASE)
+    broken_client.fail("delete_item", interrupted, interrupted_later)
+    for lock in (held, other):
+        with pytest.raises(SystemExit):
+            lock.release()
+        assert not lock.held
+    assert other.release()
+    client.close()
+    assert desk.row("job") is None
+    assert held.release()
+
+
+def test_a_lost_lock_never_comes_back(desk: StoreDesk) -> None:
+    """A heartbeat that is late, or whose answer is, does not make valid again what was said to be over."""
+    slow = FaultyClient(desk.client)
+    client = desk.lock_client("a", slow.client)
+    late = client.acquire("late", lease=LEASE)
+    desk.machine.advance(LEASE + 1)
+    with pytest.raises(LockLostError):
+        late.ensure()
+    client.keeper.beat_turn()
+    assert not late.held
+    assert late.lost is not None
+
+    def slowly(_operation: str, call: Callable[[], Any]) -> Any:
+        answer = call()
+        desk.machine.advance(LEASE)
+        return answer
+
+    held = client.acquire("slow", lease=LEASE)
+    desk.machine.advance(LEASE / 2)
+    slow.fail("update_item", slowly)
+    client.keeper.beat_turn()
+    assert not held.held
+    assert held.lost is not None
+
+
+def test_a_heartbeat_notices_a_row_that_somebody_removed(desk: StoreDesk) -> None:
+    """While the lease is still running by our own clock."""
+    held = desk.lock_client("a").acquire("job", lease=LEASE)
+    desk.drop("job")
+    held.beat()
+    assert held.lost == "another client took it over, or somebody removed or changed its row"
+
+
+def test_a_forked_child_leaves_the_locks_to_its_parent(desk: StoreDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that ends runs the exit hooks it inherited."""
+    client = desk.lock_client("a")
+    held = client.acquire("job", lease=LEASE)
+    child = os.getpid() + 1
+    with monkeypatch.context() as forked:
+        forked.setattr("os.getpid", lambda: child)
+        client.close()
+    assert desk.row("job") is not None
+    assert held.held
+    client.close()
+    assert desk.row("job") is None

@@ -3,6 +3,7 @@
 import itertools
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +20,7 @@ from lockside.errors import (
     VersionError,
 )
 from lockside.stores import KeyPhraseStore, tables
+from lockside.stores.phrase_row import placement_item
 from lockside.stores.placement import Placement
 from tests.fakes.faults import FaultyClient, broken, lost_answer, lost_request, refused, throttled
 from tests.fakes.store_desk import ATOMIC, BACKENDS, StoreDesk, make_desk
@@ -439,3 +441,124 @@ def test_create_leaves_what_is_there(emulator_of: Callable[[Any], Emulator]) -> 
     assert ttl["AttributeName"] == tables.EXPIRES
     with pytest.raises(SetupError, match=r"its key is key \(S, HASH\), and phrases need pk \(S, HASH\), sk"):
         KeyPhraseStore.create(desk.client, desk.locks)
+
+
+def test_an_update_reports_even_if_finding_out_fails(desk: StoreDesk) -> None:
+    """What was written before is told, and of the call without an answer that nothing is known."""
+    faulty = FaultyClient(desk.client)
+    desk.phrase_store()
+    phrases = desk.phrase_store_as_it_is(faulty.client).prefix("p/")
+    first = {f"a{number:02}": number for number in range(25)}
+    second = {f"b{number:02}": number for number in range(25)}
+    third = {f"c{number:02}": number for number in range(5)}
+
+    def passed(_operation: str, call: Callable[[], Any]) -> Any:
+        return call()
+
+    faulty.fail("batch_write_item", passed, lost_request)
+    faulty.always["batch_get_item"] = throttled
+    with pytest.raises(PartlyWrittenError) as partly:
+        phrases.update({**first, **second, **third})
+    assert set(partly.value.written) == set(first)
+    assert set(partly.value.unknown) == set(second)
+    assert set(partly.value.unwritten) == set(third)
+
+
+def test_an_update_reports_even_if_the_placement_cannot_be_read(desk: StoreDesk) -> None:
+    """What was written by then may lie where nobody looks: of that nothing is known either."""
+    faulty = FaultyClient(desk.client)
+    desk.phrase_store()
+    phrases = desk.phrase_store_as_it_is(faulty.client).prefix("p/")
+
+    def slowly(_operation: str, call: Callable[[], Any]) -> Any:
+        answer = call()
+        desk.machine.advance(11)
+        faulty.always["get_item"] = throttled
+        return answer
+
+    faulty.fail("batch_write_item", slowly)
+    with pytest.raises(PartlyWrittenError) as partly:
+        phrases.update({"a": 1, "b": 2})
+    assert partly.value.written == ()
+    assert set(partly.value.unknown) | set(partly.value.unwritten) == {"a", "b"}
+    assert partly.value.unknown
+
+
+@pytest.mark.parametrize("raised", [False, True])
+@pytest.mark.parametrize("way", ["write", "create", "update", "delete"])
+def test_a_write_that_landed_is_not_repeated_over_a_later_one(
+    desk: StoreDesk,
+    way: str,
+    raised: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """Its process stands still once it is done; meanwhile shards are raised, and somebody else writes."""
+    faulty = FaultyClient(desk.client)
+    seed = desk.phrase_store(shards=2).prefix("p/")
+    keys = [f"k{number}" for number in range(12)]
+    if way != "create":
+        seed.update(dict.fromkeys(keys, "seed"))
+    mine = desk.phrase_store_as_it_is(faulty.client).prefix("p/")
+    for key in keys:
+
+        def later(_operation: str, call: Callable[[], Any], key: str = key) -> Any:
+            answer = call()
+            desk.machine.advance(11)
+            other = desk.phrase_store_as_it_is()
+            if raised:
+                other.raise_shards(other.placement.shards + 3)
+            else:
+                announced = Placement(2, 8, "announced", raised=True)
+                desk.client.put_item(TableName=desk.phrases, Item=placement_item(announced))
+            there = other.prefix("p/").read(key)
+            assert (there and there.value) == (None if way == "delete" else "mine")
+            other.prefix("p/").write(key, "theirs", if_version=there.version if there else "")
+            return answer
+
+        operation = {"delete": "delete_item", "update": "batch_write_item"}.get(way, "put_item")
+        if not raised:
+            desk.client.put_item(TableName=desk.phrases, Item=placement_item(Placement.settled(2)))
+            desk.machine.advance(11)
+        faulty.fail(operation, later)
+        with suppress(OutcomeUnknownError, PartlyWrittenError):
+            match way:
+                case "write":
+                    mine.write(key, "mine")
+                case "create":
+                    mine.write(key, "mine", if_version="")
+                case "update":
+                    mine.update({key: "mine"})
+                case _:
+                    mine.delete(key)
+        found = desk.phrase_store_as_it_is().prefix("p/").read(key)
+        assert found is not None
+        assert found.value == "theirs"
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_scan_over_a_raise_of_shards_loses_nothing(desk: StoreDesk, reverse: bool) -> None:  # noqa: FBT001
+    """However far it was when the phrases went elsewhere."""
+    store = desk.phrase_store(shards=2)
+    phrases = store.prefix("p/")
+    keys = sorted((f"k{number:02}" for number in range(40)), reverse=reverse)
+    phrases.update(dict.fromkeys(keys, 1))
+    scan, unbegun = phrases.phrases(reverse=reverse), phrases.phrases(reverse=reverse)
+    seen = [next(scan).key for _ in range(3)]
+    desk.phrase_store_as_it_is().raise_shards(5)
+    seen += [next(scan).key for _ in range(20)]
+    desk.phrase_store_as_it_is().raise_shards(8)
+    assert seen + [each.key for each in scan] == keys
+    assert [each.key for each in unbegun] == keys
+
+
+def test_a_count_over_a_raise_of_shards_loses_nothing(desk: StoreDesk) -> None:
+    """What one shard's page told before is not added to what another tells after."""
+    faulty = FaultyClient(desk.client)
+    desk.phrase_store(shards=2).prefix("p/").update({f"k{number:02}": number for number in range(40)})
+
+    def raised(_operation: str, call: Callable[[], Any]) -> Any:
+        answer = call()
+        desk.phrase_store_as_it_is().raise_shards(8)
+        return answer
+
+    faulty.fail("query", raised)
+    assert desk.phrase_store_as_it_is(faulty.client).prefix("p/").count() == 40

@@ -371,3 +371,64 @@ def test_what_cannot_be_is_refused(desk: StoreDesk) -> None:
     desk.client.put_item(TableName=desk.sessions, Item={**key, "data": {"S": "{}"}})
     with pytest.raises(SetupError, match="something else wrote it"):
         store.read(token)
+
+
+def test_sessions_that_are_over_are_unlisted_some_at_a_time(desk: StoreDesk) -> None:
+    """A user's row may name more of them than one update can; their rows end too, so that no clock revives them."""
+    crowd(desk, "alice", 300)
+    watched = FaultyClient(desk.client)
+    store = store_of(desk, watched.client)
+    desk.machine.advance(2_000)
+    token = store.login("alice")
+    updates = [
+        action["Update"]["UpdateExpression"]
+        for request in watched.requests
+        for action in request.get("TransactItems", ())
+        if "Update" in action
+    ]
+    assert max(len(update) for update in updates) < 4_096 // 2
+    assert [session.id for session in store.sessions_of("alice")] == [session_row.session_id(KEY, token)]
+    user_row = desk.client.get_item(TableName=desk.sessions, Key=session_row.user_key("alice"))["Item"]
+    assert len(session_row.listed(user_row)) == 1
+    rows = desk.client.scan(TableName=desk.sessions, ConsistentRead=True)["Items"]
+    assert len([row for row in rows if row["pk"]["S"].startswith(session_row.SESSION_PREFIX)]) == 1
+
+
+def test_a_replaced_session_that_runs_out_meanwhile_is_named_once(desk: StoreDesk) -> None:
+    """It was alive when it was read, and is over when its user's row is."""
+    watched = FaultyClient(desk.client)
+    store = store_of(desk, watched.client)
+    token = store.login("alice", ttl=10)
+
+    def later(_operation: str, call: Callable[[], Any]) -> Any:
+        desk.machine.advance(11)
+        return call()
+
+    watched.fail("update_item", later)
+    fresh = store.login("alice", replacing=token)
+    assert [session.id for session in store.sessions_of("alice")] == [session_row.session_id(KEY, fresh)]
+
+
+@pytest.mark.parametrize("way", ["logout_everywhere", "evict", "replacing"])
+def test_a_token_that_is_rotated_in_between_ends_too(desk: StoreDesk, way: str) -> None:
+    """Its successor neither outlives a logout everywhere nor comes on top of what a user may have."""
+    slow = FaultyClient(desk.client)
+    other = store_of(desk)
+    store = store_of(desk, slow.client, max_sessions_per_user=1, policy="evict")
+    token = other.login("alice")
+    successors: list[str | None] = []
+
+    def rotated(_operation: str, call: Callable[[], Any]) -> Any:
+        successors.append(other.rotate(token))
+        return call()
+
+    slow.fail("transact_write_items", rotated)
+    match way:
+        case "logout_everywhere":
+            assert store.logout_everywhere("alice") == 1
+            assert other.sessions_of("alice") == []
+        case _:
+            fresh = store.login("alice", replacing=token if way == "replacing" else None)
+            assert [each.id for each in other.sessions_of("alice")] == [session_row.session_id(KEY, fresh)]
+    assert successors[0] is not None
+    assert other.read(successors[0]) is None

@@ -82,8 +82,9 @@ class FakeDynamoDB:
 
     def delete_item(self, **request: Any) -> dict[str, Any]:
         """Delete an item."""
-        self._write("DeleteItem", lambda: _Write.delete(self._table(request, "DeleteItem"), request))
-        return _answer({})
+        write, _ = self._write("DeleteItem", lambda: _Write.delete(self._table(request, "DeleteItem"), request))
+        old = write.before if request.get("ReturnValues") == "ALL_OLD" else None
+        return _answer({"Attributes": dict(old)} if old else {})
 
     def update_item(self, **request: Any) -> dict[str, Any]:
         """Update an item, or make it."""

@@ -91,13 +91,14 @@ def run(client: "LockClient", order: Order, environment: Mapping[str, str]) -> i
         sys.stderr.write(f"lockside: {error}\n")
         return order.conflict_code
     try:
-        running = _start(order, {**environment, FENCE: str(held.fence), LOCK: order.lock})
-        if isinstance(running, int):
-            return running
-        started.append(running)
-        if gone.is_set():
-            running.stop(order.grace_seconds)
-        with _handing_on(running):
+        with _handing_on() as relay:
+            running = _start(order, {**environment, FENCE: str(held.fence), LOCK: order.lock})
+            if isinstance(running, int):
+                return running
+            started.append(running)
+            relay.to(running)
+            if gone.is_set():
+                running.stop(order.grace_seconds)
             code = running.process.wait()
     finally:
         held.release()
@@ -122,15 +123,34 @@ def _start(order: Order, environment: Mapping[str, str]) -> "_Running | int":
     return _Running(process, leads_group)
 
 
-@contextmanager
-def _handing_on(running: _Running) -> Iterator[None]:
-    def hand_on(number: int, _frame: FrameType | None) -> None:
-        if running.leads_group or number not in FROM_TERMINAL:
-            running.send(number)
+@dataclass(slots=True)
+class _Relay:
+    """Hands signals on to the command; those that come before it runs wait for it, one of each kind at most."""
 
-    before = {number: signal.signal(number, hand_on) for number in HANDED_ON}
+    running: _Running | None = None
+    early: set[int] = field(default_factory=set)
+
+    def hand_on(self, number: int, _frame: FrameType | None) -> None:
+        """Take a signal in."""
+        if self.running is None:
+            self.early.add(number)
+        elif self.running.leads_group or number not in FROM_TERMINAL:
+            self.running.send(number)
+
+    def to(self, running: _Running) -> None:
+        """Hand on to this command from now on, also what came before: no terminal sent that to it."""
+        self.running = running
+        while self.early:
+            running.send(self.early.pop())
+
+
+@contextmanager
+def _handing_on() -> Iterator[_Relay]:
+    """Take signals in before anything is started: one that ended this process then would leave the command alone."""
+    relay = _Relay()
+    before = {number: signal.signal(number, relay.hand_on) for number in HANDED_ON}
     try:
-        yield
+        yield relay
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

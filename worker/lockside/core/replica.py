@@ -62,6 +62,11 @@ def copy_stamp(generation: int) -> str:
     return f"{generation:0{GENERATION_DIGITS}d}#"
 
 
+def generation_of(stamp: str) -> int:
+    """Return the generation that a stamp bears."""
+    return int(stamp[:GENERATION_DIGITS])
+
+
 def wins(stamp: str, over: str | None) -> bool:
     """Whether a write takes effect where a row bears the stamp `over`, or none: the rule that each target applies."""
     return over is None or over < stamp

@@ -31,10 +31,15 @@ class Gate:
                 )
             queue = self._queues.setdefault(lock, deque())
             queue.append(ticket)
-            if not self._changed.wait_for(lambda: queue[0] is ticket, seconds):
-                self._remove(lock, ticket)
-                return None
-        return ticket
+            came = False
+            try:
+                came = self._changed.wait_for(lambda: queue[0] is ticket, seconds)
+            finally:
+                # Also where a signal breaks the wait off: a ticket that nobody has would bar the lock for good.
+                if not came:
+                    self._remove(lock, ticket)
+                    self._changed.notify_all()
+        return ticket if came else None
 
     def leave(self, lock: str, ticket: object) -> None:
         """Let the next one in. May be called again."""

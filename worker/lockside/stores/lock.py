@@ -100,6 +100,7 @@ class Lock:
         # Taken again by its own thread where `on_lost` releases the lock.
         self._wire = threading.RLock()
         self._last_error = ""
+        self._given_back: bool | None = None
 
     @property
     def valid_until_ms(self) -> int:
@@ -110,6 +111,11 @@ class Lock:
     def lost(self) -> str | None:
         """Why it is lost; None if it is held, or was released in time."""
         return self._state.why_lost
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether its release was begun and then interrupted, so that its row may still be there."""
+        return self._state.released and self._given_back is None
 
     @property
     def held(self) -> bool:
@@ -146,6 +152,7 @@ class Lock:
             first = self._state.sent_ms is None
             state = self._begin_beat()
             if state is None:
+                self.expire()
                 return self._state.valid_until_ms
             request = lock_row.beating(self._desk.table, self.name, state.tenure, self.terms.lease_ms)
             try:
@@ -156,30 +163,38 @@ class Lock:
 
     def expire(self) -> None:
         """Lose the lock if its validity is over. Called by the keeper."""
-        if not self._state.ended and self._desk.machine.holding_ms() >= self._state.valid_until_ms:
+        if not self._state.ended and self._is_over():
             last = f" (the last failed with {self._last_error})" if self._last_error else ""
             self._lose(RAN_OUT + last)
 
     def release(self) -> bool:
         """Give the lock back, on the condition that its row is still ours; False if that could not be made sure.
 
-        It is not ours any more in any case. A row that could not be reached is left to lapse. May be called again.
+        It is not ours any more in any case. A row that could not be reached is left to lapse. Called again it says the
+        same; after a release that was interrupted, as by a signal, it tries again.
         """
+        row: Row | None = None
         with self._wire:
+            if self._given_back is not None:
+                return self._given_back
             with self._guard:
-                if self._state.released:
-                    return True
+                again = self._state.released
                 late = self._state.why_lost is not None or self._state.valid_until_ms <= self._desk.machine.holding_ms()
                 self._state = replace(self._state, released=True)
-            row, given_back = self._give_back()
-        if late and self._state.why_lost is None:
-            self._state = replace(self._state, why_lost=RAN_OUT)
-        self._desk.left(self, row)
-        return given_back
+            try:
+                row, self._given_back = self._give_back(unsure=again)
+                return self._given_back
+            finally:
+                if late and self._state.why_lost is None:
+                    self._state = replace(self._state, why_lost=RAN_OUT)
+                self._desk.left(self, row)
+
+    def _is_over(self) -> bool:
+        return self._desk.machine.holding_ms() >= self._state.valid_until_ms
 
     def _begin_beat(self) -> _State | None:
         with self._guard:
-            if self._state.ended:
+            if self._state.ended or self._is_over():
                 return None
             if self._state.sent_ms is None:
                 self._state = replace(self._state, sent_ms=self._desk.machine.holding_ms())
@@ -189,10 +204,12 @@ class Lock:
         begun_ms = sent.sent_ms or 0
         following = replace(sent.tenure, current=sent.tenure.next, next=self._desk.machine.version())
         with self._guard:
-            if not self._state.ended:
+            # An answer that comes after the validity is over does not bring the lock back: it was said to be lost.
+            if not self._state.ended and not self._is_over():
                 valid_until_ms = max(self._state.valid_until_ms, self._valid_until(begun_ms))
                 self._state = _State(following, valid_until_ms)
-        self._last_error = ""
+                self._last_error = ""
+        self.expire()
         return begun_ms + self.terms.heartbeat_ms
 
     def _beat_failed(self, error: Exception, sent: _State, *, first: bool) -> int:
@@ -223,11 +240,13 @@ class Lock:
         except Exception as error:  # noqa: BLE001 - the caller's code must not end the heartbeats of other locks
             LOG.error("on_lost_failed", **{telemetry.ERROR: type(error).__name__})  # noqa: TRY400 - no payload in a log
 
-    def _give_back(self) -> tuple[Row | None, bool]:
-        """Release the row; return what it is like then, if known, and whether we gave it back."""
+    def _give_back(self, *, unsure: bool) -> tuple[Row | None, bool]:
+        """Release the row; return what it is like then, if known, and whether we gave it back.
+
+        `unsure`: an earlier attempt may have been done.
+        """
         tenure, keep = self._state.tenure, self.terms.keep_released
         table, client = self._desk.table, self._desk.client
-        unsure = False
         for _attempt in range(RELEASE_ATTEMPTS_MAX):
             try:
                 if keep:

@@ -97,6 +97,7 @@ class LockClient:
         self._machine = machine or System()
         self._table = LockTable(table, fences or tables.fence_table_name(table), partition_key, sort_key)
         self._client = client
+        self._process = os.getpid()
         self._owner = owner or f"{socket.gethostname()}:{os.getpid()}:{self._machine.version()[:8]}"
         self._lease = lease
         self._heartbeat = heartbeat
@@ -108,6 +109,7 @@ class LockClient:
         self._gate = Gate()
         self._sights = Sights()
         self._tickets: dict[Lock, object] = {}
+        self._broken_off: set[Lock] = set()
         self._desk = Desk(client, self._table, self._machine, self._left)
         self._acquisition = Acquisition(self._desk, self._calls, self._sights, self._owner, max(1, round(look * 1000)))
         # Through a weak reference: a client that nobody has any more is not kept alive for the exit.
@@ -227,9 +229,14 @@ class LockClient:
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def close(self) -> None:
-        """Release every lock, end the waits and the threads. May be called again; the client takes no lock after it."""
+        """Release every lock, end the waits and the threads. May be called again; the client takes no lock after it.
+
+        In a process that was forked it does nothing: the locks are the parent's, and so are the threads.
+        """
+        if os.getpid() != self._process:
+            return
         self._stop.set()
-        for lock in self._keeper.locks:
+        for lock in {*self._keeper.locks, *self._broken_off}:
             lock.release()
         self._keeper.close()
         atexit.unregister(self._at_exit)
@@ -254,6 +261,7 @@ class LockClient:
     def _left(self, lock: Lock, row: Row | None) -> None:
         """Hear that a lock is not ours any more, and what its row is like, if known."""
         self._keeper.drop(lock)
+        (self._broken_off.add if lock.broken_off else self._broken_off.discard)(lock)
         free = row if isinstance(row, Absent | Released) else Absent()
         self._sights.keep(lock.name, Sight(free, lock.fence))
         ticket = self._tickets.pop(lock, None)

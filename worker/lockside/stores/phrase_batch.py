@@ -1,6 +1,7 @@
 """Many phrases at once: 25 a call, and in the end it is known of each whether it was written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from lockside.stores.calls import Calls
     from lockside.stores.placement import Placement
-    from lockside.stores.placements import Placements
+    from lockside.stores.placements import Known, Placements
 
 WRITES_PER_CALL: Final = 25
 BYTES_PER_CALL: Final = 15 * 1_024 * 1_024
@@ -75,21 +76,30 @@ class Batch:
         ) from report.failure
 
     def _put_chunk(self, entries: Sequence[Entry], report: Report) -> None:
-        known = self._placements.current()
+        try:
+            known = self._placements.current()
+        except LocksideError as error:
+            report.failure = error
+            return
         moving = [entry for entry in entries if len(known.placement.places(self._prefix, entry.key)) > 1]
         staying = [entry for entry in entries if len(known.placement.places(self._prefix, entry.key)) == 1]
         if staying:
             self._send(staying, known.placement, report)
-        if self._placements.outdated(known):
-            # What was sent may lie where nobody looks any more: each is written again by itself.
-            moving, report.written = list(entries), [k for k in report.written if k not in {e.key for e in staying}]
+        for entry in staying:
+            # Of what was written, each is looked after by itself where another placement is in force by now.
+            if entry.key in report.written:
+                self._landed(entry, known, report)
         for entry in moving:
             if report.failure is None:
-                self._alone(entry, report)
+                self._alone(entry, partial(self._writer.put, self._prefix, entry, None), report)
 
-    def _alone(self, entry: Entry, report: Report) -> None:
+    def _landed(self, entry: Entry, known: "Known", report: Report) -> None:
+        report.written.remove(entry.key)
+        self._alone(entry, lambda: self._writer.landed(self._prefix, entry, known), report)
+
+    def _alone(self, entry: Entry, write: Callable[[], None], report: Report) -> None:
         try:
-            self._writer.put(self._prefix, entry, None)
+            write()
         except OutcomeUnknownError as error:
             report.unknown.append(entry.key)
             report.failure = error
@@ -131,19 +141,27 @@ class Batch:
 
     def _find_out(self, left: dict[tuple[str, str], Entry], report: Report) -> None:
         """See which of a call without an answer were written; of the others nothing can be said: they may yet be."""
-        keys: list[Any] = [{PK: {"S": partition}, SK: {"S": key}} for partition, key in left]
         versions: dict[tuple[str, str], str] = {}
-        while keys:
+        # What went wrong first is what the report says.
+        with suppress(LocksideError):
+            self._look(list(left), versions)
+        for key, entry in left.items():
+            (report.written if versions.get(key) == entry.version else report.unknown).append(entry.key)
+        if not report.unknown:
+            report.failure = None
+
+    def _look(self, addresses: Sequence[tuple[str, str]], versions: dict[tuple[str, str], str]) -> None:
+        """Read the versions of rows, as far as they are handed out in a bounded number of calls."""
+        keys: list[Any] = [{PK: {"S": partition}, SK: {"S": key}} for partition, key in addresses]
+        for attempt in range(ATTEMPTS_MAX):
             wanted: Any = {self._calls.table: {"Keys": keys, "ConsistentRead": True}}
             answer = self._calls.read(partial(self._client.batch_get_item, RequestItems=wanted))
             for item in answer["Responses"].get(self._calls.table, []):
                 versions[item[PK]["S"], item[SK]["S"]] = item[phrase_row.VERSION]["S"]
             rest: Any = answer.get("UnprocessedKeys") or {}
             keys = list(rest.get(self._calls.table, {}).get("Keys", []))
-        for key, entry in left.items():
-            (report.written if versions.get(key) == entry.version else report.unknown).append(entry.key)
-        if not report.unknown:
-            report.failure = None
+            if not keys or self._calls.pause(attempt):
+                return
 
 
 def chunks(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:

@@ -2,7 +2,8 @@
 
 Strategy: a window reaches as far as every shard's page that is at hand; what lies in it is complete, is sorted and
 handed out. While a store's shards are being raised, the new shards are read only after the old ones' pages of the same
-window: a phrase goes from old to new only, so that it is in one of the two readings, and twice at most.
+window: a phrase goes from old to new only, so that it is in one of the two readings, and twice at most. A window that
+was read by a placement from before another step may lack phrases: it is read anew by the one in force.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from lockside.stores.calls import Calls
     from lockside.stores.placement import Placement
+    from lockside.stores.placements import Placements
 
 THREADS_MAX: Final = 8
 ITEMS_PER_PAGE_MAX: Final = 1_000
@@ -81,12 +83,12 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """What a scan reads from: one prefix of a table, as placed."""
+    """What a scan reads from: one prefix of a table."""
 
     client: "DynamoDBClient"
     calls: "Calls"
     prefix: str
-    placement: "Placement"
+    placements: "Placements"
     page_items: int | None = None
 
     def page(self, shard: int, span: Span) -> "Page":
@@ -198,24 +200,37 @@ def _phrases(shelf: Shelf, span: Span) -> Generator[Phrase]:
 
 
 def _items(shelf: Shelf, span: Span) -> Iterator[Any]:
-    placement = shelf.placement
-    with ThreadPoolExecutor(min(placement.target, THREADS_MAX), thread_name_prefix="phrases") as pool:
-        streams = [_stream(shelf, shard, span, pool) for shard in range(placement.shards)]
-        young = range(placement.shards, placement.target)
+    known = shelf.placements.current()
+    with ThreadPoolExecutor(min(known.placement.target, THREADS_MAX), thread_name_prefix="phrases") as pool:
+        streams = _streams(shelf, known.placement, span, pool)
         try:
             while True:
-                for stream in streams:
-                    stream.fill()
-                reaches = [stream.reach for stream in streams if not stream.whole and stream.reach is not None]
-                bound = (max if span.reverse else min)(reaches) if reaches else None
+                bound = _filled(streams, reverse=span.reverse)
                 window = [item for stream in streams for item in stream.through(bound)]
+                young = range(known.placement.shards, known.placement.target)
                 window += [item for shard in young for item in _whole(shelf, shard, span.within(bound))]
-                yield from _in_order(window, placement, shelf.prefix, reverse=span.reverse)
+                if shelf.placements.outdated(known):
+                    known = shelf.placements.current()
+                    streams = _streams(shelf, known.placement, span, pool)
+                    continue
+                yield from _in_order(window, known.placement, shelf.prefix, reverse=span.reverse)
                 if bound is None:
                     return
                 span = span.beyond(bound)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _streams(shelf: Shelf, placement: "Placement", span: Span, pool: ThreadPoolExecutor) -> list[_Stream]:
+    return [_stream(shelf, shard, span, pool) for shard in range(placement.shards)]
+
+
+def _filled(streams: Sequence[_Stream], *, reverse: bool) -> str | None:
+    """Have pages at hand; return the key up to which they are all, None to the end."""
+    for stream in streams:
+        stream.fill()
+    reaches = [stream.reach for stream in streams if not stream.whole and stream.reach is not None]
+    return (max if reverse else min)(reaches) if reaches else None
 
 
 def _stream(shelf: Shelf, shard: int, span: Span, pool: ThreadPoolExecutor) -> _Stream:

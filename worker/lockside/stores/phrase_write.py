@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lockside.aws.retrying import verdict
 from lockside.core.failures import Verdict
-from lockside.errors import NotFoundOutError, OutcomeUnknownError, VersionError
+from lockside.errors import LocksideError, NotFoundOutError, OutcomeUnknownError, VersionError
 from lockside.stores import phrase_row
 from lockside.stores.calls import ATTEMPTS_MAX, is_passing, reasons, refusal, surely_not_done
 from lockside.stores.phrase_row import MS_PER_SECOND, NO_ROW, Address
@@ -82,20 +82,70 @@ class Writer:
         """Write by the placement in force, and again if another was by the time it was done."""
         for _round in range(ROUNDS_MAX):
             known = self._placements.current()
-            if not self._once(prefix, change, if_version, build, known):
+            fate = self._once(prefix, change, if_version, build, known)
+            if fate == "elsewhere":
                 self._placements.forget()
                 continue
-            if not self._placements.outdated(known) or if_version:
-                # A version stands in one place only: a late write over it was in the right one, or was refused.
+            # A version stands in one place only: a late write over it was in the right one, or was refused.
+            if if_version or self._stands(prefix, change, known, fate):
                 return
-            if if_version == NO_ROW:
-                self._take_back(prefix, change, known.placement)
         raise NotFoundOutError(
             f'table "{self._calls.table}": the placement changed at each of {ROUNDS_MAX} attempts; try again later'
         )
 
-    def _once(self, prefix: str, change: Change, if_version: str | None, build: "Build", known: "Known") -> bool:
-        """Write once; False if the phrase was not where it was looked for, and is to be looked for again."""
+    def landed(self, prefix: str, entry: Entry, known: "Known") -> None:
+        """See that what was written by a placement is where it is read by now, or write it anew. Raises as `put`."""
+        if not self._stands(prefix, entry, known, "done"):
+            self.put(prefix, entry, None)
+
+    def _stands(self, prefix: str, change: Change, known: "Known", fate: "Fate") -> bool:
+        """Whether a write that was done has taken effect; False if nobody saw it, so that it is to be done again.
+
+        Only a write that came while its place was on its way out may have been done for nothing. What others saw, and
+        wrote over since, is never done again: their writes were acknowledged after it. Raises OutcomeUnknownError.
+        """
+        try:
+            if not self._placements.outdated(known):
+                return True
+            now = self._placements.current().placement
+            if _writes(now, prefix, change.key) == _writes(known.placement, prefix, change.key):
+                return True
+            return self._carried(prefix, change, known.placement, now, fate)
+        except OutcomeUnknownError:
+            raise
+        except LocksideError as error:
+            raise self._unknown(change) from error
+
+    def _carried(self, prefix: str, change: Change, before: Placement, now: Placement, fate: "Fate") -> bool:
+        """See what became of a write in a place on its way out; carry along what a late writer left there."""
+        table, key = self._calls.table, change.key
+        old = Address(table, prefix, key, _writes(before, prefix, key))
+        new = Address(table, prefix, key, _writes(now, prefix, key))
+        # Announced, a write goes by both places at once: then it was seen, or there was nothing to see.
+        seen = before.step == "announced" and len(before.places(prefix, key)) > 1
+        if not isinstance(change, Entry):
+            if fate == "nothing":
+                return False
+            if seen or not (self._version_at(old) or self._version_at(new)):
+                return True
+            raise self._unknown(change)
+        arrive = {"TableName": table, "Item": change.item(new), **phrase_row.condition(NO_ROW, 0)}
+        mine = phrase_row.condition(change.version, 0)
+        try:
+            self._send([{"Put": arrive}, _removal(old, mine)], change)
+        except _Refused:
+            left, there = self._version_at(old), self._version_at(new)
+            if change.version == there:
+                return True
+            if change.version == left and self._took_back(old, mine):
+                return False
+            if seen:
+                return True
+            raise self._unknown(change) from None
+        return True
+
+    def _once(self, prefix: str, change: Change, if_version: str | None, build: "Build", known: "Known") -> "Fate":
+        """Write once, by a placement."""
         placement = known.placement
         places = [
             Address(self._calls.table, prefix, change.key, shard) for shard in placement.places(prefix, change.key)
@@ -113,37 +163,49 @@ class Writer:
             here = phrase_row.condition(NO_ROW, self._calls.machine.wall_ms()) if if_version is not None else {}
             items = [build(new, here), _removal(old, condition)]
         try:
-            self._send(items, change)
+            answer = self._send(items, change)
         except _Refused as refused:
             return self._judged(refused, change, if_version, moving=len(places) > 1)
-        return True
+        one_delete = len(items) == 1 and "Delete" in items[0]
+        return "nothing" if one_delete and not answer.get("Attributes") else "done"
 
-    def _judged(self, refused: _Refused, change: Change, if_version: str | None, *, moving: bool) -> bool:
+    def _judged(self, refused: _Refused, change: Change, if_version: str | None, *, moving: bool) -> "Fate":
         now_s = self._calls.machine.wall_ms() // MS_PER_SECOND
         rows = [row for row in refused.rows if row and not phrase_row.is_lapsed(row, now_s)]
         versions = [row.get(phrase_row.VERSION, {}).get("S") for row in refused.rows if row]
         if change.version in versions:
             # It was done, and its answer was lost.
-            return True
+            return "done"
         if refused.unsure:
             raise self._unknown(change)
         if moving and (if_version is None or (rows and set(versions) == {if_version})):
-            return False
+            return "elsewhere"
         there = f"has version {rows[0][phrase_row.VERSION]['S']}" if rows else "is not there"
         raise VersionError(
             f"key {change.key!r}: {there}, and the write was for {_asked(if_version)}; read it again and decide again"
         )
 
     def _is_there(self, address: Address) -> bool:
-        request: dict[str, Any] = {"TableName": address.table, "Key": address.wire, "ConsistentRead": True}
-        return "Item" in self._calls.read(lambda: self._client.get_item(**request))
+        return bool(self._item(address))
 
-    def _send(self, items: list[dict[str, Any]], change: Change) -> None:
-        """Send one write, or a transaction, until it is known to be done. Raises _Refused, or a typed error."""
+    def _version_at(self, address: Address) -> str | None:
+        version: str | None = self._item(address).get(phrase_row.VERSION, {}).get("S")
+        return version
+
+    def _item(self, address: Address) -> Any:
+        request: dict[str, Any] = {"TableName": address.table, "Key": address.wire, "ConsistentRead": True}
+        return self._calls.read(lambda: self._client.get_item(**request)).get("Item", {})
+
+    def _send(self, items: list[dict[str, Any]], change: Change) -> Any:
+        """Send one write, or a transaction, until it is known to be done; return the answer, empty where it was lost.
+
+        Raises _Refused, or a typed error.
+        """
         ((kind, single),) = items[0].items()
         one = len(items) == 1
         if one:
-            request = {**single, **_handed_back(single)}
+            removed = {"ReturnValues": "ALL_OLD"} if kind == "Delete" else {}
+            request = {**single, **_handed_back(single), **removed}
             send: Callable[[], Any] = (
                 (lambda: self._client.put_item(**request))
                 if kind == "Put"
@@ -160,19 +222,18 @@ class Writer:
         unsure = False
         for attempt in range(ATTEMPTS_MAX):
             try:
-                send()
+                return send()
             except (ClientError, BotoCoreError) as error:
                 if verdict(error) is Verdict.CONDITION and not is_passing(error):
                     raise _Refused(_rows(error), unsure=unsure) from error
                 unsure = unsure or not surely_not_done(error)
                 if unsure and not repeatable:
                     self._find_out(kind, single, change)
-                    return
+                    return {}
                 over = attempt + 1 == ATTEMPTS_MAX or not (is_passing(error) or unsure)
                 if over or self._calls.pause(attempt):
                     raise (self._unknown(change) if unsure else refusal(error, self._calls.table)) from error
-            else:
-                return
+        raise AssertionError("the last attempt returns or raises")
 
     def _find_out(self, kind: str, single: dict[str, Any], change: Change) -> None:
         """Return if the row shows that a write without an answer was done. Raises OutcomeUnknownError otherwise.
@@ -181,7 +242,10 @@ class Writer:
         """
         key = single["Key"] if kind == "Delete" else {name: single["Item"][name] for name in ("pk", "sk")}
         request: dict[str, Any] = {"TableName": single["TableName"], "Key": key, "ConsistentRead": True}
-        item = self._calls.read(lambda: self._client.get_item(**request)).get("Item")
+        try:
+            item = self._calls.read(lambda: self._client.get_item(**request)).get("Item")
+        except LocksideError as error:
+            raise self._unknown(change) from error
         if kind == "Put" and item is not None and item.get(phrase_row.VERSION, {}).get("S") == change.version:
             return
         raise self._unknown(change)
@@ -192,19 +256,28 @@ class Writer:
             "yet be: read it before you write again"
         )
 
-    def _take_back(self, prefix: str, change: Change, placement: Placement) -> None:
-        """Remove what a late writer put where nobody looks any more."""
-        old = Address(self._calls.table, prefix, change.key, placement.old(prefix, change.key))
-        mine = phrase_row.condition(change.version, 0)
+    def _took_back(self, old: Address, mine: dict[str, Any]) -> bool:
+        """Remove what a late writer put where nobody looks any more; False if it is not there any more."""
         try:
             self._calls.write(lambda: self._client.delete_item(**_removal(old, mine)["Delete"]))
         except (ClientError, BotoCoreError) as error:
             if verdict(error) is not Verdict.CONDITION:
                 raise refusal(error, self._calls.table) from error
+            return False
+        return True
 
+
+Fate = Literal["done", "nothing", "elsewhere"]
+"""Of a write: done; a delete that found no row; not done, as the phrase was not where it was looked for."""
 
 Build = Callable[[Address, dict[str, Any]], dict[str, Any]]
 """Builds the item of a transaction that does a change at an address, under a condition."""
+
+
+def _writes(placement: Placement, prefix: str, key: str) -> int:
+    """Return the shard that a placement writes a phrase to."""
+    places = placement.places(prefix, key)
+    return places[0] if placement.step == "announced" else places[-1]
 
 
 def _removal(address: Address, condition: dict[str, Any]) -> dict[str, Any]:

@@ -204,16 +204,20 @@ class Phrases:
             raise LimitError(f"limit = {limit}: give 0 or more, or None")
         span = Span(start, end, after, reverse)
         page_items = None if limit is None else min(limit + PAGE_SLACK, PAGE_ITEMS_MAX)
-        shelf = Shelf(self._client, self._calls, self.name, self._placements.current().placement, page_items)
+        # Also so that a table without a store is told here, rather than by the first phrase.
+        self._placements.current()
+        shelf = Shelf(self._client, self._calls, self.name, self._placements, page_items)
         return Scan(shelf, span, limit, after)
 
     def count(self) -> int:
         """Count the phrases, by reading all of them within DynamoDB: it costs as much as a scan, and sends nothing."""
-        placement = self._placements.current().placement
-        if placement.raised:
-            # One that moves would be counted twice or not at all.
-            return sum(1 for _ in self.phrases())
-        return sum(self._counted(shard) for shard in range(placement.shards))
+        known = self._placements.current()
+        if not known.placement.raised:
+            count = sum(self._counted(shard) for shard in range(known.placement.shards))
+            if not self._placements.outdated(known):
+                return count
+        # One that moves would be counted twice or not at all.
+        return sum(1 for _ in self.phrases())
 
     def _counted(self, shard: int) -> int:
         now_s = self._calls.machine.wall_ms() // MS_PER_SECOND

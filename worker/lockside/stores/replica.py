@@ -3,6 +3,7 @@
 Shared by the processors of all shards and by the copy of the table that may run beside them.
 """
 
+import itertools
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,10 +15,11 @@ from lockside.core import telemetry
 from lockside.core.change import ShardRef
 from lockside.core.entity import KeySchema
 from lockside.core.ports import Clock
-from lockside.core.replica import Write, writes_of
+from lockside.core.replica import Row, Write, generation_of, writes_of
 from lockside.core.telemetry import Meter
+from lockside.errors import ReplicaError
 from lockside.state.replicas import Phase, Replicas, ReplicaState
-from lockside.stores.target import Applied, Target
+from lockside.stores.target import Applied, Target, pages
 
 LOG = structlog.get_logger(__name__)
 
@@ -25,6 +27,7 @@ OnLoss = Literal["bootstrap", "advise"]
 
 EMPTIED: Final = "target_emptied"
 REPLACED: Final = "stream_replaced"
+FIRST_PAGES_MAX: Final = 10
 
 
 class Replica:
@@ -61,9 +64,13 @@ class Replica:
         return self._state
 
     def open(self) -> None:
-        """Take up what an earlier run left; a copy that was not finished goes on."""
+        """Take up what an earlier run left; a copy that was not finished goes on.
+
+        Raises ReplicaError where the target holds rows of a replica that is not this one.
+        """
         found = self._states.read(self.name)
         if found is None or found.place != self.target.place:
+            self._refuse_later(self._first_rows(), 0 if found is None else found.generation)
             self._states.begin(self.name, self.target.place)
             found = self._states.read(self.name) or self._state
             self.target.begin(found.generation)
@@ -106,6 +113,33 @@ class Replica:
         with self._lock:
             if not self.target.vouch(self._state.generation):
                 self._lose(EMPTIED)
+
+    def refuse_later(self, rows: Sequence[Row]) -> None:
+        """Raise ReplicaError where rows bear a later generation than any copy of ours: we replace none of them."""
+        if self._latest(rows) > self._state.generation:
+            # Another process may have begun a later copy of this replica.
+            remembered = self._states.read(self.name) or self._state
+            self._refuse_later(rows, remembered.generation)
+
+    def _refuse_later(self, rows: Sequence[Row], generation: int) -> None:
+        latest = self._latest(rows)
+        if latest > generation:
+            raise ReplicaError(
+                f'replica "{self.name}": {self.target.place} holds rows of generation {latest}, and this replica is at '
+                f"{generation}: they were written under another id, or with another state table, and would never be "
+                "replaced; empty the target, or use the earlier id and state table"
+            )
+
+    @staticmethod
+    def _latest(rows: Sequence[Row]) -> int:
+        return max((generation_of(row.stamp) for row in rows if row.stamp is not None), default=0)
+
+    def _first_rows(self) -> Sequence[Row]:
+        """Read some rows of the target, none where its first pages are empty; the sweep of a copy sees all."""
+        for page in itertools.islice(pages(self.target), FIRST_PAGES_MAX):
+            if page.rows:
+                return page.rows
+        return ()
 
     def begin_copy(self) -> int:
         """Begin a copy, or go on with one that was not finished; return its generation.

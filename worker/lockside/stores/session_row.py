@@ -187,7 +187,10 @@ def evicted(live: Sequence[Session], sessions_max: int, policy: Policy, user: st
 
 @dataclass(frozen=True, slots=True)
 class UserChange:
-    """A change of a user's row, on the condition that it still carries this fence; None: whatever it carries."""
+    """A change of a user's row, on the condition that it still carries this fence; None: whatever it carries.
+
+    With a fence, what ends must still be named too: a session that was rotated meanwhile goes on under another id.
+    """
 
     user: str
     begins: str | None = None
@@ -210,7 +213,9 @@ class UserChange:
             )
         if self.fence is not None:
             names["#fence"], values[":fence"] = FENCE, {"N": str(self.fence)}
-            request["ConditionExpression"] = "#fence = :fence"
+            request["ConditionExpression"] = " AND ".join(
+                ("#fence = :fence", *(f"attribute_exists(#end{at})" for at in range(len(self.ends))))
+            )
         request["UpdateExpression"] = (sets + removes).strip()
         request["ExpressionAttributeNames"] = names
         if values:

@@ -7,14 +7,16 @@ there: of two logins that both think they hold the lock, the one that was overta
 
 import base64
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lockside.aws.retrying import verdict
+from lockside.aws.tables import PK
 from lockside.core.failures import Verdict
 from lockside.errors import LimitError, LockLostError, NotFoundOutError, OutcomeUnknownError
 from lockside.stores import session_row, tables
@@ -29,10 +31,12 @@ if TYPE_CHECKING:
     from lockside.stores.lock_client import LockClient
     from lockside.stores.phrase_value import Json
 
+T = TypeVar("T")
+
 TTL_SECONDS: Final = 12 * 3_600
 WAIT_SECONDS: Final = 30.0
 ROUNDS_MAX: Final = 10
-"""How often a rotation begins anew because somebody writes to its session."""
+"""How often a rotation, a login or a logout begins anew because somebody changes the sessions it is about."""
 
 MS_PER_SECOND: Final = 1_000
 KEYS_PER_READ: Final = 100
@@ -48,6 +52,10 @@ class _Refused(Exception):  # noqa: N818 - caught where it is raised for
     def __init__(self, *, unsure: bool) -> None:
         super().__init__()
         self.unsure = unsure
+
+
+class _ChangedMeanwhile(Exception):  # noqa: N818 - caught where it is raised for
+    """A user's sessions, or who may change them, are not as they were read."""
 
 
 class SessionStore:
@@ -127,21 +135,10 @@ class SessionStore:
         name = session_row.checked_user(user)
         token = self._token()
         identity = self._identity(token)
-        now_s = self._now_s()
-        item = session_row.item_of(identity, name, life, now_s, attributes or {})
-        replaced = None if replacing is None else self.read(replacing)
+        item = session_row.item_of(identity, name, life, self._now_s(), attributes or {})
         lock = self._locks.acquire(LOCK_PREFIX + name, wait=wait)
         try:
-            live, dead = self._sessions(name, self._claim(name, lock))
-            live = [session for session in live if replaced is None or session.id != replaced.id]
-            gone = session_row.evicted(live, self._sessions_max, self._policy, name)
-            ends = self._end_all(name, [session.id for session in gone], lock, leave=ENDS_PER_TRANSACTION)
-            items = [lock.check(), session_row.putting(self.table, item), *session_row.endings(self.table, ends)]
-            if replaced is not None:
-                items += self._replacing(replaced, name)
-                dead += [replaced.id] if replaced.user == name else []
-            change = UserChange(name, identity, now_s, tuple(dict.fromkeys((*ends, *dead))), lock.fence)
-            self._begin(identity, [*items, change.update(self.table)], name)
+            self._until_done(name, lambda: self._login(name, item, replacing, lock))
         finally:
             # What was written was written under its condition, whatever became of the lock since.
             lock.release()
@@ -235,11 +232,9 @@ class SessionStore:
         """
         lock = self._locks.acquire(LOCK_PREFIX + session_row.checked_user(user), wait=wait)
         try:
-            live, dead = self._sessions(user, self._claim(user, lock))
-            self._end_all(user, [*(session.id for session in live), *dead], lock)
+            return self._until_done(user, lambda: self._end_listed(user, lock))
         finally:
             lock.release()
-        return len(live)
 
     def sessions_of(self, user: str) -> list[Session]:
         """Return a user's live sessions, the oldest first; without their tokens, which nobody can tell."""
@@ -303,6 +298,37 @@ class SessionStore:
             if keys:
                 self._calls.pause(0)
 
+    def _until_done(self, user: str, step: Callable[[], T]) -> T:
+        """Do a step that reads a user's sessions and changes them, and anew where they changed in between."""
+        for _round in range(ROUNDS_MAX):
+            with suppress(_ChangedMeanwhile):
+                return step()
+        raise self._overtaken(user)
+
+    def _login(self, name: str, item: Any, replacing: str | None, lock: Lock) -> None:
+        replaced = None if replacing is None else self.read(replacing)
+        live, dead = self._sessions(name, self._claim(name, lock))
+        ids = {*(session.id for session in live), *dead}
+        live = [session for session in live if replaced is None or session.id != replaced.id]
+        gone = session_row.evicted(live, self._sessions_max, self._policy, name)
+        over = [*(each for each in dead if replaced is None or each != replaced.id), *(session.id for session in gone)]
+        ends = self._end_all(name, over, lock, leave=ENDS_PER_TRANSACTION)
+        items = [lock.check(), session_row.putting(self.table, item), *session_row.endings(self.table, ends)]
+        also: tuple[str, ...] = ()
+        if replaced is not None:
+            items += self._replacing(replaced, name)
+            also = (replaced.id,) if replaced.id in ids else ()
+        identity = item[PK]["S"].removeprefix(session_row.SESSION_PREFIX)
+        begun = int(item[session_row.CREATED]["N"])
+        change = UserChange(name, identity, begun, (*ends, *also), lock.fence)
+        if not self._did([*items, change.update(self.table)], identity):
+            raise _ChangedMeanwhile
+
+    def _end_listed(self, user: str, lock: Lock) -> int:
+        live, dead = self._sessions(user, self._claim(user, lock))
+        self._end_all(user, [*(session.id for session in live), *dead], lock)
+        return len(live)
+
     def _end_all(self, user: str, ids: Sequence[str], lock: Lock, *, leave: int = 0) -> Sequence[str]:
         """End sessions under a claimed lock, some at a time; return the last ones, up to `leave`, undone."""
         rest = list(ids)
@@ -311,11 +337,11 @@ class SessionStore:
             change = UserChange(user, ends=tuple(some), fence=lock.fence)
             items = [lock.check(), *session_row.endings(self.table, some), change.update(self.table)]
             if not self._did(items, None):
-                raise self._overtaken(user)
+                raise _ChangedMeanwhile
         return rest
 
     def _replacing(self, replaced: Session, user: str) -> list[dict[str, Any]]:
-        items = session_row.endings(self.table, [replaced.id])
+        items = [session_row.ending(self.table, replaced.id, must_be=True)]
         if replaced.user is not None and replaced.user != user:
             items.append(UserChange(replaced.user, ends=(replaced.id,)).update(self.table))
         return items

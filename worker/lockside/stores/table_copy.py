@@ -77,11 +77,15 @@ class TableCopy:
                 return
 
     def _sweep(self, replica: Replica, generation: int) -> None:
-        """Remove what the scan would have met if it were still there. What no replication wrote is left alone."""
+        """Remove what the scan would have met if it were still there. What no replication wrote is left alone.
+
+        Raises ReplicaError for what another replica wrote later than this copy: it would stay as it is for ever.
+        """
         stamp, cursor = copy_stamp(generation), replica.state.cursor
         while True:
             read_ms = self.clock.now().wall_ms
             page = replica.target.page(cursor)
+            replica.refuse_later(page.rows)
             left = [row.key for row in page.rows if row.image is not None and row.stamp and wins(stamp, row.stamp)]
             replica.apply([Write(key, stamp, None) for key in left], read_ms)
             cursor = page.cursor
