@@ -40,7 +40,7 @@ class Content:
 class _Handler(socketserver.StreamRequestHandler):
     pages: ClassVar[list[bytes]] = []
     stream: ClassVar[bytes] = b""
-    empty: ClassVar[bytes] = _answer(b"{}")
+    empty: ClassVar[bytes] = _answer(b'{"UnprocessedItems":{}}')
     first: ClassVar[bytes] = _answer(b'{"ShardIterator":"0"}')
     disable_nagle_algorithm = True
 
