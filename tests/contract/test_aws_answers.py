@@ -14,6 +14,7 @@ from lockside.emulators import tables
 from lockside.emulators.emulator import Emulator
 from lockside.settings import AwsSettings
 from tests.fakes.clock import FakeClock, FakeStop
+from tests.fakes.kill_evidence import table_names
 from tests.fakes.stream_server import StreamServer
 
 TABLE = "answers"
@@ -28,7 +29,7 @@ def server(moto: Emulator) -> Iterator[StreamServer]:
     """Stand in front of moto, with a table and its stream."""
     with StreamServer(backing_url=moto.endpoint_url) as made:
         clients = connected(made)
-        if TABLE not in clients.dynamodb.list_tables()["TableNames"]:
+        if TABLE not in table_names(clients.dynamodb):
             tables.create_lock_table(clients.dynamodb, TABLE)
         yield made
 

@@ -92,6 +92,11 @@ def read_trail(client: "DynamoDBClient", table: str) -> Trail:
     return Trail(trail.changes, trail.observed, trail.heads, frozenset(geneses), frozenset(catalogued))
 
 
+def table_names(client: "DynamoDBClient") -> list[str]:
+    """Return the names of all tables: the emulators that the tests share have more than fit on a page."""
+    return [name for page in client.get_paginator("list_tables").paginate() for name in page["TableNames"]]
+
+
 def scan(client: "DynamoDBClient", table: str) -> Iterator[Mapping[str, Any]]:
     """Read every item of a table."""
     for page in client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True):

@@ -19,6 +19,7 @@ from lockside.aws.retrying import error_code
 from lockside.cli.main import main
 from lockside.emulators.emulator import Emulator
 from lockside.settings import AwsSettings
+from tests.fakes.kill_evidence import table_names
 from tests.fakes.planted_stores import PLANTED
 from tests.fakes.state_table import access, dynamodb, make_state_table
 
@@ -103,7 +104,7 @@ def test_the_command_tells_on_moto(moto: Emulator, monkeypatch: pytest.MonkeyPat
     assert set(told["milliseconds"]["read"]) == {"p50", "p95", "p99"}
     assert told["shown"]["stale_refused"] >= 1
     clients = connect(AwsSettings(region=moto.region, endpoint_url=moto.endpoint_url))
-    names = clients.dynamodb.list_tables()["TableNames"]
+    names = table_names(clients.dynamodb)
     assert not [name for name in names if name.startswith("lockside-check-store")]
 
 

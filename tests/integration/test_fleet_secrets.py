@@ -11,7 +11,7 @@ import pytest
 
 from lockside.emulators.emulator import Emulator
 from tests.fakes.fleet import fleet_on
-from tests.fakes.kill_evidence import scan
+from tests.fakes.kill_evidence import scan, table_names
 from tests.fakes.stream_model import made_record
 from tests.fakes.worker_process import worker_process
 
@@ -44,7 +44,7 @@ def test_no_secret_of_a_row_is_told(dynamodb_local: Emulator, tmp_path: Path, mo
         told = "\n".join(str(line) for line in stage.lines())
         kept = "\n".join(
             str(item)
-            for name in stage.client.list_tables()["TableNames"]
+            for name in table_names(stage.client)
             if name.startswith("fleet-secrets-fleet") or "-kcl-" in name
             for item in scan(stage.client, name)
         )

@@ -61,11 +61,14 @@ def main(arguments: list[str]) -> None:
     endpoint, locks, sessions = arguments
     patient = Config(retries={"mode": "standard", "total_max_attempts": START_ATTEMPTS})
     client = boto3.client("dynamodb", endpoint_url=endpoint, region_name=REGION, config=patient)
-    there = set(client.list_tables()["TableNames"])
     for name, create in ((locks, create_lock_table), (sessions, create_session_table)):
-        if name not in there:
+        try:
+            client.describe_table(TableName=name)
+        except client.exceptions.ResourceNotFoundException:
             create(client, name)
-        sys.stdout.write(f"{name}: is there\n" if name in there else f"{name}: created\n")
+            sys.stdout.write(f"{name}: created\n")
+        else:
+            sys.stdout.write(f"{name}: is there\n")
 
 
 if __name__ == "__main__":
