@@ -144,7 +144,8 @@ def test_several_kinds_of_rows_become_sources_that_do_not_meet(site: Site) -> No
 def test_a_question_is_left_open_in_the_block(site: Site) -> None:
     """Where a lease may be seconds or milliseconds nothing is chosen: exit 1, and the block is refused as it is."""
     site.create("key", stream=STREAM)
-    site.put(locks(2, leaseDuration={"S": "2000"}))
+    bare = {name: wire for name, wire in AWSLABS.items() if name != "data"}  # its type would tell
+    site.put({"key": {"S": f"{SECRET}-{n}"}, **bare, "leaseDuration": {"S": "2000"}} for n in range(2))
     result = site.detect()
     assert result.exit_code == 1
     assert "# is leaseDuration, the lease, in" in result.stdout
@@ -153,6 +154,16 @@ def test_a_question_is_left_open_in_the_block(site: Site) -> None:
     answer = site.answer()
     assert set(answer["sources"][0]["answers"]) >= {"awslabs", "deltalock"}
     assert (answer["settled"], "2000" in json.dumps(answer)) == (False, False)
+
+
+def test_a_unit_that_the_length_of_leases_tells_is_to_be_looked_at(site: Site) -> None:
+    """20 s in milliseconds, or five hours in seconds: the sane one is proposed, and the block says to look."""
+    site.create("key", stream=STREAM)
+    site.put([{"key": {"S": "a"}, **{name: wire for name, wire in AWSLABS.items() if name != "data"}}])
+    result = site.detect()
+    assert result.exit_code == 0
+    assert "by the length of its leases alone, not deltalock" in result.stdout
+    assert "# likely: look at `lockside layouts awslabs`" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,16 @@ def test_a_good_place_could_run(site: Site) -> None:
     assert "fits all 1 sampled rows" in result.stdout
 
 
+def test_a_lease_in_another_unit_is_warned_of(site: Site) -> None:
+    """Rows that fit by their names may be read absurdly: 20,000 seconds are 20 in milliseconds."""
+    site.run("init")
+    create_lock_table(site.clients.dynamodb, site.watched)
+    row = {**FULL_ROW, "lease_duration": {"N": "20000"}}
+    site.clients.dynamodb.put_item(TableName=site.watched, Item=row)
+    (warned,) = [finding for finding in site.examine() if "none that people store" in finding.what]
+    assert (warned.level, warned.table) == ("warning", site.watched)
+
+
 def test_rows_of_another_kind_are_a_fault(site: Site) -> None:
     """A layout that fits no row would audit nothing, silently; one that fits some is a warning."""
     create_lock_table(site.clients.dynamodb, site.watched)

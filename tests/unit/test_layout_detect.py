@@ -117,7 +117,25 @@ def test_a_lease_settles_its_unit_where_only_one_is_sane(lease: str, layout: str
         assert "is leaseDuration, the lease, in milliseconds (milliseconds), or seconds (seconds)?" in str(one.question)
         assert (detection.confidence, lease in str(one.question)) == ("a guess", False)
     else:
-        assert one.spec.name == layout
+        assert (one.spec.name, one.confidence) == (layout, "likely")
+        assert any("by the length of its leases alone" in reason for reason in one.reasons_for)
+
+
+def test_a_type_that_only_one_client_writes_tells() -> None:
+    """Java's `data` is bytes and Rust's is text, so which of the two it is needs no look at the lease."""
+    java, rust = ({**AWSLABS, "data": wire} for wire in ({"B": "AAEC"}, {"S": "{}"}))
+    assert [(names(one), one.confidence) for one in (found(java, key="key"), found(rust, key="key"))] == [
+        (["awslabs"], "sure"),
+        (["deltalock"], "a guess"),
+    ]
+
+
+@pytest.mark.parametrize("lease", ["20", "99999999999"])
+def test_a_lone_layout_that_reads_absurd_leases_is_a_guess(lease: str) -> None:
+    """Even where no other layout explains the rows: the unit may be another one."""
+    detection = detected([{**AWSLABS, "leaseDuration": {"S": lease}}], *builtin().find("awslabs"))
+    assert (names(detection), detection.confidence) == (["awslabs"], "a guess")
+    assert any("none that people store" in reason for reason in detection.chosen[0].reasons_against)
 
 
 @pytest.mark.parametrize(("expires", "layout"), [("1795421916", "seconds"), ("1795421916123", "milliseconds")])
@@ -126,6 +144,7 @@ def test_a_deadline_settles_its_unit(expires: str, layout: str) -> None:
     row = {"lock_owner": {"S": "a"}, "lock_until": {"N": expires}}
     detection = detected([row], *units_of("deadline"))
     assert (names(detection), detection.question) == ([layout], None)
+    assert not any("alone" in reason for reason in detection.chosen[0].reasons_for)
 
 
 def test_a_deadline_of_nothing_settles_nothing() -> None:

@@ -40,7 +40,7 @@ CASES: Final[list[Case]] = [
     ("remove after", PAST, None, False, "session.ended", (), True),
     ("remove", USER, None, False, "session.ended", (), True),
     (
-        "remove",
+        "remove near",
         replace(USER, deadline_ms=CREATED_MS + 500),
         None,
         False,

@@ -10,15 +10,18 @@ from lockside.app.sample import samples
 from lockside.core.attributes import Image, shown_names
 from lockside.core.entity import EntityKey, KeySchema, entity_key
 from lockside.errors import WireFaultError
+from lockside.layouts import units
 from lockside.layouts.detect import Detection, detect
 from lockside.layouts.schema import Rows
 
 if TYPE_CHECKING:
+    from lockside.core.row import Row
     from lockside.layouts.registry import Registry
     from lockside.layouts.spec import Spec
     from lockside.settings import SourceSettings
 
 KINDS_SHOWN_MAX: Final = 3
+IMPLAUSIBLE_BELOW: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +98,24 @@ def _alone(watcher: Watcher, schema: KeySchema, rows: Sequence[Image], known: "R
     if found.confidence == "sure" and not {spec.name for spec in watcher.specs} & set(names):
         # A session layout may take every row of its table, so that it does is no sign that it fits.
         return Finding("fault", table, setting, f"{named} is not that of the {len(rows)} sampled rows", looks)
+    share = units.plausible(list(_read(watcher, schema, rows)))
+    if share is not None and share < IMPLAUSIBLE_BELOW:
+        what = f"leases or deadlines of the {len(rows)} sampled rows, read by {named}, are none that people store"
+        return Finding("warning", table, setting, what, looks if names else "is its unit right?")
     if fitting == len(rows):
         return Finding("good", table, setting, f"{named} fits all {len(rows)} sampled rows")
     what = f"{named} fits {fitting} of {len(rows)} sampled rows"
     fix = looks if names else "see what they are: lockside explain on records of its stream"
     return Finding("warning" if fitting else "fault", table, setting, what, fix)
+
+
+def _read(watcher: Watcher, schema: KeySchema, rows: Sequence[Image]) -> "Iterator[Row]":
+    for row in rows:
+        try:
+            key = entity_key(row, schema)
+        except WireFaultError:
+            continue
+        yield from (spec.read(row) for spec in watcher.specs if spec.claims(key, row))
 
 
 def _detected(own: Sequence["Spec"], schema: KeySchema, rows: Sequence[Image], known: "Registry") -> Detection:

@@ -126,6 +126,13 @@ TABLE: Final[tuple[Rule[SessionChange], ...]] = (
         "after_deadline",
         certainty="inferred",
     ),
+    Rule(
+        "remove near",
+        lambda c: c.new is None and c.written() == "uncertain",
+        "session.ended",
+        "removed",
+        certainty="inferred",
+    ),
     Rule("remove", lambda c: c.new is None and c.written() is not None, "session.ended", "removed"),
     Rule(
         "remove without deadline",

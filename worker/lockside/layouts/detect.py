@@ -9,11 +9,12 @@ question to a person. What is left are stubs of the layouts found, and rows of n
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final, Literal
 
 from lockside.core.attributes import shown_names
+from lockside.core.row import Row
 from lockside.layouts import units
 from lockside.layouts.matching import (
     FIT_MIN,
@@ -186,13 +187,14 @@ class _Search:
         # Whose own rules hold on these rows beside the same attributes has the better claim.
         rivals = [one for one in rivals if best.evidence - one.evidence < BETTER_CLAIM or one.mean(own) > score]
         rivals = [one for one in rivals if not units.alike(best.spec, best.read(own), one.spec, one.read(own))]
-        best, rivals = _settled(best, rivals, own)
-        open_ = [one for one in rivals if best.mean(own) - one.mean(own) < AS_WELL]
+        judged = [best, *rivals]
+        best, sound = _settled(best, rivals, own)
+        open_ = [one for one in sound if best.mean(own) - one.mean(own) < AS_WELL]
         asked = [best.spec, *(one.spec for one in open_)]
-        confidence = "a guess" if open_ else _confidence(best, best.mean(own), alone=not rivals)
-        self.chosen.append(
-            _candidate(best, own, confidence, units.question(asked) if open_ else None, tuple(asked[1:]))
-        )
+        confidence = "a guess" if open_ else _confidence(best, best.mean(own), alone=not sound)
+        taken = _candidate(best, own, confidence, units.question(asked) if open_ else None, tuple(asked[1:]))
+        dropped = [one.spec for one in judged if one is not best and all(one is not kept for kept in sound)]
+        self.chosen.append(_doubted(taken, best.read(own), dropped))
         self.left -= set(own)
 
     def _set_stubs_aside(self) -> None:
@@ -226,6 +228,19 @@ def _settled(best: Match, rivals: Sequence[Match], rows: Sequence[int]) -> tuple
         return best, list(rivals)
     sound = [one for one in (best, *rivals) if (share := told[id(one)]) is None or share > max(judged) - SETTLED]
     return sound[0], sound[1:]
+
+
+def _doubted(taken: Candidate, rows: Sequence[Row], dropped: Sequence[Spec]) -> Candidate:
+    """Lower the confidence of what rests on the length of leases: a long one is rare and legal."""
+    share = units.plausible(rows)
+    if share is not None and share < SETTLED:
+        against = (*taken.reasons_against, "its leases or deadlines, read so, are none that people store")
+        return replace(taken, confidence="a guess", reasons_against=against)
+    if not dropped or units.dated(rows):
+        return taken
+    told = f"by the length of its leases alone, not {' or '.join(spec.name for spec in dropped)}"
+    confidence: Confidence = "likely" if taken.confidence == "sure" else taken.confidence
+    return replace(taken, confidence=confidence, reasons_for=(*taken.reasons_for, told))
 
 
 def _confidence(found: Match, score: float, *, alone: bool) -> Confidence:

@@ -134,7 +134,7 @@ def match(spec: Spec, rows: tuple[Weighed, ...]) -> Match:
     known = known_names(spec)
     for row in rows:
         sample = row.sample
-        if not spec.claims(key_of(spec, sample), sample.image):
+        if _is_anothers(spec, sample.image) or not spec.claims(key_of(spec, sample), sample.image):
             fits.append(None)
             continue
         absent = [
@@ -152,6 +152,11 @@ def match(spec: Spec, rows: tuple[Weighed, ...]) -> Match:
         fits.append(max(0.0, shown - FAULT_COST * len(read) - EXTRA_COST * min(extras, EXTRAS_MAX)))
     keys = [row.sample.keys for row, fit in zip(rows, fits, strict=True) if fit is not None][:1]
     return Match(spec, rows, tuple(fits), missing, tuple(faults), evidence(spec, *keys))
+
+
+def _is_anothers(spec: Spec, image: Image) -> bool:
+    """Whether a row has what the layout's client writes too, and of a type in which it never does."""
+    return any(name in image and not has_type(image, name, types) for name, types in spec.carries)
 
 
 def _share_shown(spec: Spec, sample: Sample, absent: int) -> float:
@@ -178,7 +183,7 @@ def _says_much(rule: KeyRule) -> bool:
 
 def known_names(spec: Spec) -> frozenset[str]:
     """Collect every attribute that a layout has a word for."""
-    return attribute_names(spec.document) | {name for name, _ in spec.signature}
+    return attribute_names(spec.document) | {name for name, _ in (*spec.signature, *spec.carries)}
 
 
 def is_flat(spec: Spec) -> bool:

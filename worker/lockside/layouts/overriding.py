@@ -31,6 +31,7 @@ ROLES: Final = (
 
 
 ROW_RULES: Final = ("required", "equals", "absent", "if_present")
+DETECTED_BY: Final = ("shows", "carries")
 BESIDE_DEADLINE: Final = ("otherwise", "none_until")
 
 
@@ -90,8 +91,9 @@ def _renamed(document: dict[str, Any], names: Mapping[str, str]) -> dict[str, An
     for role in ROLES:
         if isinstance(table := document.get(role), Mapping) and "attr" in table:
             document[role] = _with_attr(table, names)
-    if isinstance(shows := document.get("shows"), Mapping):
-        document["shows"] = {names.get(name, name): types for name, types in shows.items()}
+    for hint in DETECTED_BY:
+        if isinstance(types := document.get(hint), Mapping):
+            document[hint] = {names.get(name, name): tags for name, tags in types.items()}
     keys = document["keys"]
     document["keys"] = {**keys, "names": [names.get(name, name) for name in keys["names"]]}
     if isinstance(rows := document.get("rows"), Mapping):

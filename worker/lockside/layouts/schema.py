@@ -257,8 +257,9 @@ class EndedData(Table):
 class _Common(Table):
     """What both kinds have.
 
-    For detection only: `shows` is what a full row has besides what it must have, and `fallback` says that any row fits,
-    so that a fit says nothing.
+    For detection only: `shows` is what a full row has besides what it must have, `carries` the types of what a row may
+    have (with another type it is another client's row), and `fallback` says that any row fits, so that a fit says
+    nothing.
     """
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
@@ -273,6 +274,7 @@ class _Common(Table):
     ttl: Ttl | None = None
     secrets: list[Name] = []
     shows: dict[Name, list[Tag]] = {}
+    carries: dict[Name, Annotated[list[Tag], Field(min_length=1)]] = {}
     fallback: bool = False
 
 
@@ -350,7 +352,7 @@ class SessionData(_Common):
 
 LayoutData = LockData | SessionData
 _ADAPTER: Final[TypeAdapter[LayoutData]] = TypeAdapter(Annotated[LayoutData, Discriminator("kind")])
-_DOCUMENTATION: Final = frozenset({"client", "language", "docs", "notes", "aliases", "shows", "fallback"})
+_DOCUMENTATION: Final = frozenset({"client", "language", "docs", "notes", "aliases", "shows", "carries", "fallback"})
 
 
 def parse(document: Mapping[str, Any], origin: str) -> LayoutData:

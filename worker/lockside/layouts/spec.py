@@ -38,6 +38,8 @@ class About:
 class Spec:
     """One layout. `signature` is what a full row shows: attribute names with the types they have, for detection.
 
+    `carries` is what a row may have besides, and of which types.
+
     `secrets` names attributes that hold what must not leave the table; nothing reads them, a scan may look for them.
     """
 
@@ -54,6 +56,7 @@ class Spec:
     fallback: bool
     about: About
     signature: tuple[tuple[str, frozenset[str]], ...]
+    carries: tuple[tuple[str, frozenset[str]], ...]
     rows: RowRule
     reader: LockReader | SessionReader
     pulse: LockPulse | None
@@ -111,6 +114,7 @@ def load(document: Mapping[str, Any], origin: str) -> Spec:
         fallback=data.fallback,
         about=About(data.client, data.language, data.docs, data.notes),
         signature=_signature(data),
+        carries=tuple((name, frozenset(types)) for name, types in data.carries.items()),
         rows=rows,
         reader=reader,
         pulse=pulse_of(rows, reader, traits.clock) if isinstance(reader, LockReader) else None,

@@ -29,6 +29,11 @@ def plausible(rows: Sequence[Row]) -> float | None:
     return sum(verdicts) / len(verdicts) if verdicts else None
 
 
+def dated(rows: Sequence[Row]) -> bool:
+    """Whether the rows store instants: one of our time is absurd in another unit, where a lease may be just long."""
+    return any(row.deadline_ms for row in rows)
+
+
 def _verdicts(row: Row) -> Iterator[bool]:
     for _ in READ_BADLY.intersection(row.faults):
         yield False
