@@ -1,7 +1,9 @@
 """Locks: one holder at a time, by the protocol of the Java client, whatever the network and the clocks do."""
 
+import gc
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +21,7 @@ from lockside.errors import (
     StoppedError,
 )
 from lockside.stores import LockClient
+from lockside.stores.lock import Lock
 from tests.fakes.faults import (
     FaultyClient,
     broken,
@@ -62,6 +65,20 @@ def test_a_cycle_is_two_calls_once_the_lock_is_known(desk: StoreDesk) -> None:
     client = desk.lock_client("a", watched.client)
     assert fences(client, "job", 3) == [1, 2, 3]
     assert watched.calls == ["transact_write_items", "delete_item"] * 3
+
+
+def test_what_is_released_leaves_memory(desk: StoreDesk) -> None:
+    """Also where short locks come and go beside a long one, whose heartbeat is due before theirs would be."""
+    client = desk.lock_client("a")
+    with client.lock("long", lease=LEASE):
+        seen: list[weakref.ref[Lock]] = []
+        for _ in range(100):
+            with client.lock("job", lease=10 * LEASE) as held:
+                seen.append(weakref.ref(held))
+        del held
+        gc.collect()
+        alive = sum(one() is not None for one in seen)
+    assert alive < len(seen)
 
 
 def test_the_row_is_the_java_clients(desk: StoreDesk) -> None:

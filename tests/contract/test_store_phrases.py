@@ -156,6 +156,15 @@ def test_keys_that_cannot_be_are_refused(desk: StoreDesk, key: str) -> None:
         desk.phrase_store().prefix(key * 9 or "x" * 1_025)
 
 
+@pytest.mark.parametrize("bound", ["x" * 1_025, "\udfff"])
+@pytest.mark.parametrize("what", ["start", "end", "after"])
+def test_bounds_that_cannot_be_are_refused(desk: StoreDesk, what: str, bound: str) -> None:
+    """As soon as the scan is asked for, by the name of the bound."""
+    bounds: dict[str, Any] = {what: bound}
+    with pytest.raises(LimitError, match=f"{what} "):
+        desk.phrase_store().prefix("p/").phrases(**bounds)
+
+
 def test_versions_refuse_a_lost_update(desk: StoreDesk) -> None:
     """Over the version that was read, over nothing, over a version that is gone."""
     phrases = desk.phrase_store().prefix("p/")

@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 from typing import Any, Final
@@ -52,6 +54,27 @@ def test_no_secret_of_a_row_is_told(dynamodb_local: Emulator, tmp_path: Path, mo
     assert 'lockside_leases_held{table="fleet-secrets-sessions"} 1.0' in metrics
     for where, text in {"log": told, "metrics": metrics, "tables": kept}.items():
         assert not re.search(re.escape(SECRET), text), f"a secret in the {where}"
+
+
+DYING_THREAD: Final = """
+import logging, sys
+import jpype
+from lockside.engines.kcl import bridge, java
+logging.basicConfig(stream=sys.stdout, format="%(name)s %(levelname)s %(message)s")
+java.start((), heap_mb=64)
+bridge.install()
+fall = jpype.JProxy("java.lang.Runnable", dict={"run": lambda: java.class_of("java.lang.Integer").parseInt(sys.argv[1])})
+thread = java.class_of("java.lang.Thread")(fall, "dying")
+thread.start()
+thread.join()
+"""
+
+
+def test_what_ends_a_thread_of_javas_is_told_without_its_words() -> None:
+    """Java itself would print them on stderr, past the log."""
+    said = subprocess.run([sys.executable, "-c", DYING_THREAD, SECRET], capture_output=True, text=True, check=True)  # noqa: S603
+    assert said.stdout.startswith("kcl ERROR the thread dying ended by ")
+    assert SECRET not in said.stdout + said.stderr
 
 
 def test_a_missing_jar_is_one_message(tmp_path: Path) -> None:

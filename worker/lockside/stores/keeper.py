@@ -18,6 +18,8 @@ TURN_MS_MAX: Final = 1_000
 """A thread looks at the clock at least so often: the clock of holders goes on while the machine, and a wait, sleeps."""
 
 CLOSE_SECONDS_MAX: Final = 5.0
+BEATS_SPARE: Final = 64
+"""How many beats of locks no longer kept may stand in line, beside as many as are kept twice over."""
 
 
 class Keeper:
@@ -58,6 +60,10 @@ class Keeper:
         """Keep a lock no longer."""
         with self._guard:
             self._kept.discard(lock)
+            # A short lock's beat may wait behind those of long ones, each new one adding another.
+            if len(self._beats) > 2 * len(self._kept) + BEATS_SPARE:
+                self._beats = [beat for beat in self._beats if beat[2] in self._kept]
+                heapq.heapify(self._beats)
 
     def beat_turn(self) -> int:
         """Send the heartbeats that are due, the longest due first; return the milliseconds until the next is."""

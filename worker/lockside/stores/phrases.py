@@ -20,7 +20,7 @@ from lockside.stores.phrase_batch import Batch
 from lockside.stores.phrase_raise import Progress, Raising, silent
 from lockside.stores.phrase_row import Address, Phrase
 from lockside.stores.phrase_scan import Scan, Shelf, Span
-from lockside.stores.phrase_value import Value, checked_key, checked_prefix
+from lockside.stores.phrase_value import Value, checked_bound, checked_key, checked_prefix
 from lockside.stores.phrase_write import Change, Entry, Writer
 from lockside.stores.placement import Placement, checked_shards
 from lockside.stores.placements import Placements
@@ -199,10 +199,13 @@ class Phrases:
             limit: how many at most.
             reverse: from the last key to the first.
             after: the cursor of an earlier scan, to go on behind it in the same direction.
+
+        Raises LimitError for a limit or a bound that cannot be one.
         """
         if limit is not None and limit < 0:
             raise LimitError(f"limit = {limit}: give 0 or more, or None")
-        span = Span(start, end, after, reverse)
+        bounds = {"start": start, "end": end, "after": after}
+        span = Span(*(checked_bound(what, bound) for what, bound in bounds.items()), reverse)
         page_items = None if limit is None else min(limit + PAGE_SLACK, PAGE_ITEMS_MAX)
         # Also so that a table without a store is told here, rather than by the first phrase.
         self._placements.current()

@@ -50,11 +50,20 @@ def install() -> None:
         handler.setFilter(proxy)
         handler.setLevel(levels.ALL)
     root.setLevel(levels.INFO if logging.getLogger(ROOT).isEnabledFor(logging.DEBUG) else levels.WARNING)
-    _kept_alive.extend((root, proxy))
+    # Java prints what ended a thread, words and all, on stderr as it is.
+    ends = jpype.JProxy("java.lang.Thread$UncaughtExceptionHandler", dict={"uncaughtException": _ended})
+    class_of("java.lang.Thread").setDefaultUncaughtExceptionHandler(ends)
+    _kept_alive.extend((root, proxy, ends))
     for name, level in QUIET.items():
         logger = class_of("java.util.logging.Logger").getLogger(name)
         logger.setLevel(getattr(levels, level))
         _kept_alive.append(logger)
+
+
+def _ended(thread: Any, thrown: Any) -> None:
+    """Tell that a thread of Java's ended by what it did not catch."""
+    name, error = str(thread.getName()), str(thrown.getClass().getName())
+    logging.getLogger(ROOT).error("the thread %s ended by %s %s", name[:MESSAGE_CHARACTERS_MAX], error, LEFT_OUT)
 
 
 def _tell(record: Any) -> bool:
