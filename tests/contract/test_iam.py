@@ -66,10 +66,14 @@ def live(estate: Estate, heard: Heard) -> None:
 
 
 def make(estate: Estate) -> None:
-    """Make everything; then protect what was made without protection."""
+    """Make everything; then protect what was made without protection, and make what a fleet has besides."""
     assert estate.run("init").exit_code == 0
     estate.change_settings(protection=True)
     assert estate.run("init").exit_code == 0
+    estate.make_watched()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOCKSIDE_ENGINE__KIND", "kcl")
+        assert estate.run("init").exit_code == 0
 
 
 def look(estate: Estate) -> None:

@@ -18,6 +18,8 @@ from lockside.aws.clients import Clients, clock_offset_ms, connect
 from lockside.cli.main import main
 from lockside.core.now import Now
 from lockside.emulators.tables import create_lock_table, create_session_table
+from lockside.engines.kcl.leases import lease_table
+from lockside.engines.kcl.provision import KEYS
 from lockside.errors import SetupError
 from lockside.ops.clock import SystemClock
 from lockside.settings import Settings, load
@@ -114,6 +116,22 @@ def test_init_makes_everything_once(site: Site) -> None:
     table = site.clients.dynamodb.describe_table(TableName=f"{site.name}-audit")["Table"]
     assert table["DeletionProtectionEnabled"]
     assert provision.ttl_attribute(site.clients.dynamodb, f"{site.name}-audit") == "exp"
+
+
+def test_init_makes_a_fleets_tables(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of each stream that is there, so that its workers need no right to make any; KCL's own shape."""
+    arn = create_lock_table(site.clients.dynamodb, site.watched)
+    assert site.run("init").exit_code == 0
+    monkeypatch.setenv("LOCKSIDE_ENGINE__KIND", "kcl")
+    result = site.run("init")
+    assert result.exit_code == 0, result.output
+    name = lease_table(site.settings.application, arn)
+    for suffix, key in KEYS.items():
+        assert f"{name}{suffix}" in result.stdout
+        table = provision.describe(site.clients.dynamodb, name + suffix)
+        assert table is not None
+        assert [each["AttributeName"] for each in table["KeySchema"]] == [key]
+    assert changes(site) == []
 
 
 def test_a_dry_run_prints_the_plan_and_changes_nothing(site: Site) -> None:

@@ -5,7 +5,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -21,7 +21,6 @@ from lockside.errors import (
     StoppedError,
 )
 from lockside.stores import LockClient
-from lockside.stores.lock import Lock
 from tests.fakes.faults import (
     FaultyClient,
     broken,
@@ -34,6 +33,9 @@ from tests.fakes.faults import (
 )
 from tests.fakes.machine import FakeMachine
 from tests.fakes.store_desk import ATOMIC, BACKENDS, StoreDesk, make_desk
+
+if TYPE_CHECKING:
+    from lockside.stores.lock import Lock
 
 LEASE = 10.0
 

@@ -63,8 +63,8 @@ from lockside.engines.kcl import bridge, java
 logging.basicConfig(stream=sys.stdout, format="%(name)s %(levelname)s %(message)s")
 java.start((), heap_mb=64)
 bridge.install()
-fall = jpype.JProxy("java.lang.Runnable", dict={"run": lambda: java.class_of("java.lang.Integer").parseInt(sys.argv[1])})
-thread = java.class_of("java.lang.Thread")(fall, "dying")
+dies = lambda: java.class_of("java.lang.Integer").parseInt(sys.argv[1])
+thread = java.class_of("java.lang.Thread")(jpype.JProxy("java.lang.Runnable", dict={"run": dies}), "dying")
 thread.start()
 thread.join()
 """

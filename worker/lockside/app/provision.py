@@ -3,7 +3,7 @@
 The plan is read off the endpoint and changes nothing; applying it twice changes nothing the second time.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -15,6 +15,8 @@ from lockside.aws.answers import having
 from lockside.aws.clients import refusal
 from lockside.aws.retrying import error_code
 from lockside.aws.tables import TableDefinition, audit_table, state_table
+from lockside.engines.kcl.leases import lease_table
+from lockside.engines.kcl.provision import definitions as kcl_tables
 from lockside.errors import SetupError
 from lockside.state import keys_file
 from lockside.stores import KeyPhraseStore
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 ACTIVE_SECONDS_MAX: Final = 120
 POLL_SECONDS: Final = 1.0
 POLLS_PER_WORD: Final = 5
+LEASES: Final = "KCL's"
 NOT_OFFERED: Final = frozenset({"UnknownOperationException", "UnknownOperation", "NotImplemented"})
 """What emulators answer for features they lack."""
 
@@ -83,6 +86,19 @@ def definitions(settings: "Settings", *, stores: bool = False) -> tuple[TableDef
     ) + (_store_tables(settings.stores, protected=settings.audit.deletion_protection) if stores else ())
 
 
+def _fleet_tables(settings: "Settings", clients: "Clients") -> Iterator[TableDefinition]:
+    """Define KCL's tables for each stream that is there, so that a fleet needs no right to make them.
+
+    A stream that takes another's place has tables of its own: then `init` is run anew, or the workers make them.
+    """
+    for table in dict.fromkeys(source.table for source in settings.source):
+        described = describe(clients.dynamodb, table)
+        if described is not None and (arn := described.get("LatestStreamArn")) is not None:
+            name = lease_table(settings.application, arn)
+            for create in kcl_tables(name):
+                yield TableDefinition(LEASES, {**create, "DeletionProtectionEnabled": False}, None, False)  # noqa: FBT003
+
+
 def _store_tables(settings: "StoresSettings", *, protected: bool) -> tuple[TableDefinition, ...]:
     wanted = (
         *store_tables.lock_tables(settings.lock_table),
@@ -106,8 +122,9 @@ def plan(settings: "Settings", clients: "Clients", *, stores: bool = False) -> P
 
     Raises SetupError when a table of that name has another shape, or the endpoint does not answer.
     """
-    wanted = definitions(settings, stores=stores)
     try:
+        fleet = _fleet_tables(settings, clients) if settings.engine.kind == "kcl" else ()
+        wanted = (*definitions(settings, stores=stores), *fleet)
         steps = [step for definition in wanted for step in _table_steps(definition, clients)]
     except (BotoCoreError, ClientError) as error:
         raise refusal(error, clients.endpoint) from error
@@ -235,6 +252,7 @@ STORE_SETTINGS: Final[Mapping[str, str]] = {
     "fences": "stores.lock_table",
     "phrases": "stores.phrase_table",
     "sessions": "stores.session_table",
+    LEASES: "application",
 }
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def init(*, config: Path | None, as_json: bool, dry_run: bool, stores: bool) -> None:
     """Create the audit and state tables and the keys file, where they are missing.
 
-    Run it as often as you like: what is there stays as it is.
+    For a fleet (engine.kind = "kcl") KCL's three tables of each watched stream too. Run it as often as you like: what
+    is there stays as it is.
 
     \b
     lockside init --config lockside.toml --dry-run
