@@ -46,12 +46,11 @@ def checked_key(key: str) -> str:
     return key
 
 
-def checked_bound(what: str, bound: str | None) -> str | None:
-    """Return a bound of a scan that can be one; it may be empty, and None is none. Raises LimitError."""
+def checked_bound(what: str, bound: str | None) -> None:
+    """Raise LimitError for a bound of a scan that cannot be one; it may be empty, and None is none."""
     size = 0 if bound is None else _size(what, bound)
     if size > KEY_BYTES_MAX:
         raise LimitError(f"{what} of {size} bytes: no key is longer than {KEY_BYTES_MAX} bytes of UTF-8")
-    return bound
 
 
 def checked_prefix(prefix: str) -> str:

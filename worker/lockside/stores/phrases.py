@@ -204,8 +204,9 @@ class Phrases:
         """
         if limit is not None and limit < 0:
             raise LimitError(f"limit = {limit}: give 0 or more, or None")
-        bounds = {"start": start, "end": end, "after": after}
-        span = Span(*(checked_bound(what, bound) for what, bound in bounds.items()), reverse)
+        for what, bound in (("start", start), ("end", end), ("after", after)):
+            checked_bound(what, bound)
+        span = Span(start, end, after, reverse)
         page_items = None if limit is None else min(limit + PAGE_SLACK, PAGE_ITEMS_MAX)
         # Also so that a table without a store is told here, rather than by the first phrase.
         self._placements.current()
