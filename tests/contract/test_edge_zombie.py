@@ -17,7 +17,8 @@ from lockside.core.telemetry import NoMeter
 from lockside.emulators.emulator import Emulator
 from lockside.engines.consumer import CheckpointPolicy
 from lockside.engines.embedded.engine import EmbeddedEngine
-from lockside.engines.processor import Neighbours, ShardProcessor
+from lockside.engines.neighbours import Neighbours
+from lockside.engines.processor import ShardProcessor
 from lockside.engines.stream import StreamPlan
 from lockside.errors import FencedError
 from lockside.reactions.lapses import LapseWatch

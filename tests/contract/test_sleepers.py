@@ -18,7 +18,8 @@ from lockside.core.ownership import Standing, Term
 from lockside.core.telemetry import NoMeter
 from lockside.engines.consumer import CheckpointPolicy, Start
 from lockside.engines.embedded.reader import ShardReader
-from lockside.engines.processor import Neighbours, ShardProcessor
+from lockside.engines.neighbours import Neighbours
+from lockside.engines.processor import ShardProcessor
 from lockside.engines.stream import StreamPlan
 from lockside.errors import FencedError
 from lockside.reactions.lapses import LapseWatch

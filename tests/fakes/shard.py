@@ -5,11 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lockside.core.change import ShardRef
 from lockside.core.entity import PUBLIC_KEYS
 from lockside.core.ports import Clock
 from lockside.core.recipe import Source
 from lockside.core.telemetry import Meter, NoMeter
-from lockside.engines.processor import Neighbours, ShardProcessor
+from lockside.engines.elders import let_go
+from lockside.engines.neighbours import Neighbours
+from lockside.engines.processor import ShardProcessor
 from lockside.reactions.lapses import LapseWatch
 from tests.fakes.clock import FakeClock
 from tests.fakes.live import MemoryLive
@@ -36,10 +39,22 @@ class ShardRig:
     def __post_init__(self) -> None:
         """Make the table and the first processor."""
         self.table = FakeTable(self.source.key_schema, self.clock)
+        self.elders: list[ShardProcessor] = []
         self.restart()
 
     def restart(self) -> None:
         """Begin anew after the checkpoint, by a clock of ours if there is one."""
+        self.elders.clear()
+        self._begin(SHARD, self.checkpoint)
+
+    def roll(self) -> None:
+        """End the shard and begin its child: what is written from here on is the child's."""
+        self.save()
+        self.processor.shard_ended()
+        self.elders.append(self.processor)
+        self._begin(ShardRef(SHARD.stream_arn, f"{SHARD.shard_id}-{len(self.elders)}"), None)
+
+    def _begin(self, shard: ShardRef, position: int | None) -> None:
         clock = self.ours or self.clock
         lapses = LapseWatch(
             {self.source.id: self.source}, PUBLIC_KEYS, self.table, self.trail, clock, NoMeter(), self._hear
@@ -53,9 +68,10 @@ class ShardRig:
             self.meter,
             self._hear,
             rearmed=lambda: None,
+            elders=lambda shard, met: let_go(self.elders, shard, met),
         )
-        self.processor = ShardProcessor(SHARD, (self.source,), PUBLIC_KEYS, "TRIM_HORIZON", neighbours)
-        self.processor.initialize(SHARD, self.checkpoint)
+        self.processor = ShardProcessor(shard, (self.source,), PUBLIC_KEYS, "TRIM_HORIZON", neighbours)
+        self.processor.initialize(shard, position)
 
     def unread(self) -> list[dict[str, Any]]:
         """Return what the stream holds after the checkpoint."""
@@ -74,7 +90,8 @@ class ShardRig:
     def pass_time(self, seconds: float) -> None:
         """Let time pass, and test what is due."""
         self.clock.advance(seconds)
-        self.processor.tick()
+        for processor in (*self.elders, self.processor):
+            processor.tick()
 
     def events(self) -> list[tuple[str, str | None]]:
         """Return type and actor of every record kept, log by log."""

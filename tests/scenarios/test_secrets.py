@@ -20,7 +20,8 @@ from lockside.core.entity import PUBLIC_KEYS, entity_key
 from lockside.core.interpret import interpret_for
 from lockside.core.ports import LiveEntry
 from lockside.core.recipe import Source
-from lockside.engines.processor import Neighbours, ShardProcessor
+from lockside.engines.neighbours import Neighbours
+from lockside.engines.processor import ShardProcessor
 from lockside.errors import FaultyPageError
 from lockside.layouts.detect import Sample, detect
 from lockside.layouts.registry import builtin

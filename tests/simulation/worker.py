@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lockside.app.timer import DeadlineTimer
 from lockside.audit.table import AuditTable
@@ -18,12 +18,13 @@ from lockside.core.ports import NoLoops, Processor, StartMode
 from lockside.core.recipe import Source
 from lockside.core.telemetry import NoMeter
 from lockside.engines.consumer import CheckpointPolicy
+from lockside.engines.elders import let_go
 from lockside.engines.embedded.crew import Crew
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.pace import BackOff, Idle
 from lockside.engines.embedded.plan import Settings
 from lockside.engines.embedded.services import Services
-from lockside.engines.processor import Neighbours
+from lockside.engines.neighbours import Neighbours
 from lockside.engines.stream import StreamPlan
 from lockside.engines.tables import FollowedTables
 from lockside.errors import FencedError, StoppedError
@@ -39,6 +40,9 @@ from tests.simulation.scheduler import Scheduler
 from tests.simulation.threads import Coordinator, Owning, Reading, Timing
 from tests.simulation.tracer import Tracer
 from tests.simulation.violation import ViolationError
+
+if TYPE_CHECKING:
+    from lockside.engines.processor import ShardProcessor
 
 AUDIT: Final = "audit"
 STATE: Final = "state"
@@ -101,6 +105,7 @@ class Worker:
         """Join the parts; nothing is called yet."""
         self.process = process
         self.tracers: list[Tracer] = []
+        self._processors: list[ShardProcessor] = []
         self.lease_ms = LEASE_MS
         self.begun = self.leaving = False
         self.timer = DeadlineTimer(process, NoLoops(), self.fail)
@@ -202,7 +207,17 @@ class Worker:
         )
         live = LiveTable(database, STATE, PUBLIC_KEYS, self._retrier, Inline(), nonce)
         kept = UndecodableTable(database, STATE, PUBLIC_KEYS.seal, self._retrier, nonce)
-        return Neighbours(self._trail, live, lapses, kept, self._clock, NoMeter(), _nobody, rearmed=self._rearmed)
+        return Neighbours(
+            self._trail,
+            live,
+            lapses,
+            kept,
+            self._clock,
+            NoMeter(),
+            _nobody,
+            rearmed=self._rearmed,
+            elders=lambda shard, met: let_go(self._processors, shard, met),
+        )
 
     def _highest_epoch(self) -> int:
         checkpoints = self._parts.checkpoints(self._database, STATE, self._retrier, self.process)
@@ -210,7 +225,9 @@ class Worker:
 
     def _processor(self, shard: ShardRef) -> Processor:
         each = self._watching[shard.table]
-        tracer = Tracer(shard, self._parts.processor(shard, each.sources, PUBLIC_KEYS, each.start, self._neighbours))
+        processor = self._parts.processor(shard, each.sources, PUBLIC_KEYS, each.start, self._neighbours)
+        self._processors.append(processor)
+        tracer = Tracer(shard, processor)
         self.tracers.append(tracer)
         self.timer.add(shard, tracer)
         return tracer

@@ -9,10 +9,12 @@ from lockside.app.sources import Stream
 from lockside.audit.write import AuditTrail
 from lockside.aws.clients import Clients
 from lockside.aws.retrying import Retrier
+from lockside.core.batch import Met, Revival
+from lockside.core.change import ShardRef
 from lockside.core.entity import Keys
 from lockside.core.ports import Announce, Clock
 from lockside.core.telemetry import Meter
-from lockside.engines.processor import Neighbours
+from lockside.engines.neighbours import Neighbours
 from lockside.reactions.lapses import LapseWatch
 from lockside.reactions.rows import BatchRowReader
 from lockside.settings import Settings
@@ -35,8 +37,13 @@ class Grounds:
     meter: Meter
     announce: Announce
 
-    def neighbours(self, streams: Sequence[Stream], rearmed: Callable[[], None]) -> Neighbours:
-        """Join them; `rearmed` is told when a processor's next deadline has changed."""
+    def neighbours(
+        self,
+        streams: Sequence[Stream],
+        rearmed: Callable[[], None],
+        elders: Callable[[ShardRef, Sequence[Met]], list[Revival]],
+    ) -> Neighbours:
+        """Join them; `rearmed` is told when a processor's next deadline has changed, `elders` what a shard met."""
         lapses = LapseWatch(
             sources={source.id: source for stream in streams for source in stream.sources},
             keys=self.keys,
@@ -48,7 +55,15 @@ class Grounds:
         )
         kept = self._undecodables()
         return Neighbours(
-            self.trail, self._live(), lapses, kept, self.clock, self.meter, self.announce, rearmed=rearmed
+            self.trail,
+            self._live(),
+            lapses,
+            kept,
+            self.clock,
+            self.meter,
+            self.announce,
+            rearmed=rearmed,
+            elders=elders,
         )
 
     def _live(self) -> LiveTable:

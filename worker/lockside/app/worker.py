@@ -27,6 +27,7 @@ from lockside.audit.write import AuditTrail
 from lockside.aws.clients import Clients, reached
 from lockside.aws.retrying import Retrier
 from lockside.core import observer, telemetry
+from lockside.core.batch import Met, Revival
 from lockside.core.change import ShardRef
 from lockside.core.entity import Keys
 from lockside.core.event import ObserverType
@@ -34,6 +35,7 @@ from lockside.core.ownership import Term
 from lockside.core.ports import Announce, Clock, Processor
 from lockside.core.recipe import recipe_digest, recipe_json
 from lockside.core.status import ShardView
+from lockside.engines.elders import let_go
 from lockside.engines.embedded.engine import EmbeddedEngine
 from lockside.engines.embedded.plan import Settings as Pace
 from lockside.engines.processor import ShardProcessor
@@ -102,7 +104,7 @@ class Worker:
         grounds = Grounds(
             settings, clients, keys, retrier, self._pool, self._trail, self._deadline_clock, self.meter, announce
         )
-        self._neighbours = grounds.neighbours(streams, self._timer.rearmed)
+        self._neighbours = grounds.neighbours(streams, self._timer.rearmed, self._elders)
         self._surroundings = self._look_around(pace or pace_of(settings), worker_id)
         self._engine: Engine | None = None
         ownership = ownership_of(settings, clients.prompt, clock, self._run_id, self._highest_epoch)
@@ -295,6 +297,9 @@ class Worker:
         self._processors[shard] = processor
         self._timer.add(shard, processor)
         return processor
+
+    def _elders(self, shard: ShardRef, met: Sequence[Met]) -> list[Revival]:
+        return let_go(list(self._processors.values()), shard, met)
 
     def _forget_done(self) -> None:
         """Let go of shards with nothing left to watch: they come and go for as long as the worker runs.

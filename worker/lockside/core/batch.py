@@ -47,6 +47,16 @@ class Revival:
 
 
 @dataclass(frozen=True, slots=True)
+class Met:
+    """An entity that was held before a shard's first sight of it, and what the change it was seen by means."""
+
+    source_id: str
+    before: Hold
+    told: Interpretation
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class LiveChange:
     """What the live index shall hold of an entity; None: nothing."""
 
@@ -62,7 +72,7 @@ class Batch:
 
     Nothing is passed over in silence: the numbers of `events`, `uneventful` (changes of a source that give no event, by
     reason), `unclaimed` and `faults` add up to `consumed`. `unclaimed_names` are the attributes of some rows that no
-    source claims.
+    source claims. `met` are entities that were held before this shard saw them: an ended one may hold them still.
     """
 
     records: list[ChangeRecord] = field(default_factory=list)
@@ -70,6 +80,7 @@ class Batch:
     lapses: list[ProvenLapse] = field(default_factory=list)
     revivals: list[Revival] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
+    met: list[Met] = field(default_factory=list)
     events: dict[str, int] = field(default_factory=dict)
     uneventful: dict[str, int] = field(default_factory=dict)
     faults: list[Undecodable] = field(default_factory=list)
@@ -241,6 +252,8 @@ class _Intake:
         if tested and timer is not None and _is_same(timer.hold, told.before) and _revives(timer.hold, told):
             deadlines.went_on(source.id, change.key, change.sequence_number)
         declared = deadlines.observe(source.id, change.key, told.after, source.recipe, self.now)
+        if told.before is not None and not known:
+            self.batch.met.append(Met(source.id, told.before, told, change.sequence_number))
         # What came in between may have been lost, or not been understood: then memory is of another hold.
         timer = timer if timer is not None and _is_same(timer.hold, told.before) else None
         declared = declared if declared is not None and _is_same(declared.hold, told.before) else None
@@ -269,6 +282,21 @@ class _Intake:
             self.begun.add(entity)
         if not known or _begins(told.event):
             live[entity] = LiveChange(source, change.key, told.after, change.sequence_number)
+
+
+def let_go(deadlines: Deadlines, met: Met) -> Revival | None:
+    """Take an entity out of what an ended shard holds, as another has its changes now: each counts once.
+
+    Return that its holder goes on, where the ended shard had declared its lapse.
+    """
+    source_id, key = met.source_id, met.before.key
+    timer = deadlines.timer(source_id, key) if deadlines.is_tested(source_id, key) else None
+    if timer is not None and _is_same(timer.hold, met.before) and _revives(timer.hold, met.told):
+        deadlines.went_on(source_id, key, met.position)
+    declared = deadlines.forget(source_id, key)
+    if declared is not None and _is_same(declared.hold, met.before) and _revives(declared.hold, met.told):
+        return Revival(source_id, declared, met.position)
+    return None
 
 
 BEGINNINGS: Final = frozenset({"lock.acquired", "lock.taken_over", "lock.transferred", "session.started"})

@@ -83,6 +83,11 @@ class Deadlines:
         entity = self._entity(source_id, key)
         return entity in self._held and entity not in self._doubted
 
+    def knows(self, source_id: str, key: EntityKey) -> bool:
+        """Whether an entity was last seen held, or its lapse was declared since."""
+        entity = self._entity(source_id, key)
+        return entity in self._held or entity in self._declared
+
     def doubts(self, source_id: str, key: EntityKey) -> bool:
         """Whether an entity was last seen held before changes were lost."""
         return self._entity(source_id, key) in self._doubted
@@ -111,6 +116,14 @@ class Deadlines:
         else:
             self._arm(entity, hold, now)
         return declared
+
+    def forget(self, source_id: str, key: EntityKey) -> Declared | None:
+        """Hold an entity no longer: another shard has its changes now. Return the lapse declared of it, if any."""
+        entity = self._entity(source_id, key)
+        self._disarm(entity)
+        self._held.pop(entity, None)
+        self._doubted.discard(entity)
+        return self._declared.pop(entity, None)
 
     def renew(self, source_id: str, key: bytes, renewal: Renewal, now: Now) -> bool:
         """Take in a heartbeat, quickly: the same as to observe it. False if it has to be observed after all.

@@ -7,8 +7,8 @@ is blocked by a table that refuses.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -16,27 +16,21 @@ import structlog
 
 from lockside.core import log, observer, telemetry
 from lockside.core.attributes import shown_names
-from lockside.core.batch import Batch, LiveChange, Memory, Reader
+from lockside.core.batch import Batch, LiveChange, Memory, Met, Reader, Revival, let_go
 from lockside.core.change import ShardRef
 from lockside.core.deadlines import Declared, Timer
 from lockside.core.entity import Keys
 from lockside.core.gap import Gap
 from lockside.core.log import LogHead
 from lockside.core.ports import (
-    Announce,
-    Clock,
-    Lapses,
     LiveEntry,
-    LiveIndex,
     LiveRemoval,
     StartMode,
-    Trail,
-    Undecodables,
 )
 from lockside.core.recipe import Source
 from lockside.core.records import Naming
 from lockside.core.status import Progress, ShardView
-from lockside.core.telemetry import Meter
+from lockside.engines.neighbours import Neighbours
 from lockside.errors import UndecodableLimitError
 
 LOG = structlog.get_logger(__name__)
@@ -50,20 +44,6 @@ UNCLAIMED_KINDS_MAX: Final = 32
 TEST_AGAIN_MS: Final = 5_000
 """Pause before a row is read again that had moved on, if its change has not come by the stream until then, or that
 could not be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """What every shard's processor works with."""
-
-    trail: Trail
-    live: LiveIndex
-    lapses: Lapses
-    undecodables: Undecodables
-    clock: Clock
-    meter: Meter
-    announce: Announce
-    rearmed: Callable[[], None]
 
 
 class ShardProcessor:
@@ -121,6 +101,8 @@ class ShardProcessor:
                 self._taken = batch.last_position
             if caught_up:
                 self._memory.deadlines.release()
+        if batch is not None and batch.met:
+            batch.revivals += self._with.elders(self._shard, batch.met)
         if batch is not None and batch.consumed:
             self._held_since_ms = began.mono_ms
             # Without a readable creation time its age counts from its receipt: it is held up like any other.
@@ -183,6 +165,20 @@ class ShardProcessor:
         """Count the armed deadlines."""
         with self._lock:
             return len(self._memory.deadlines)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of it is read, while it may hold something still."""
+        return self._ended
+
+    def let_go(self, met: Sequence[Met]) -> tuple[list[Met], list[Revival]]:
+        """Hold no longer what another shard met; return what it did not hold, and the revivals that this shows."""
+        with self._lock:
+            deadlines = self._memory.deadlines
+            others = [one for one in met if not deadlines.knows(one.source_id, one.before.key)]
+            mine = [one for one in met if deadlines.knows(one.source_id, one.before.key)]
+            revivals = [revival for one in mine if (revival := let_go(deadlines, one)) is not None]
+        return others, revivals
 
     @property
     def done(self) -> bool:
