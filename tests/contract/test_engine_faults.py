@@ -291,6 +291,23 @@ def test_what_is_not_read_is_told(rig: Rig) -> None:
     assert engine.unread(20) == ["table locks: its stream is gone"]
 
 
+@pytest.mark.parametrize("verb", ["initialize", "record"])
+def test_a_step_that_does_not_end_is_told(rig: Rig, verb: str) -> None:
+    """A page that cannot be consumed, or a shard that cannot be begun, is not read either, whatever holds it up."""
+    rig.streams.put(rig.arn, "root", "a")
+    engine, told = rig.engine(), []
+
+    def held_up() -> None:
+        rig.clock.advance(7_200)
+        told.append(engine.unread(300))
+
+    rig.recorder.on_verb = lambda met, _shard: held_up() if met == verb else None
+    rig.recorder.on_record = lambda _number: held_up() if verb == "record" else None
+    engine.run_once(FakeStop(rig.clock))
+    assert told == [[f"table locks, shard {spelled('root')}: cannot be read for 7200 s"]]
+    assert engine.unread(300) == []
+
+
 def test_a_page_that_begins_before_the_position_is_faulty(rig: Rig) -> None:
     """Where the iterator leads behind the position, what stands before it could only be passed over."""
     numbers = rig.streams.put(rig.arn, "root", *"abcd")

@@ -286,6 +286,21 @@ def test_an_answer_that_was_lost_is_made_good(batched: tuple[LiveTable, Counting
     assert counting.calls["batch_execute_statement"] == 3, "one that worked before is tried again"
 
 
+def test_trouble_at_the_first_call_ends_no_batching(batched: tuple[LiveTable, Counting]) -> None:
+    """A worker that starts while its table is throttled would pay 25 times the calls for as long as it runs."""
+    live, counting = batched
+
+    def throttled(_response: Any) -> Any:
+        raise client_error("ThrottlingException", "BatchExecuteStatement")
+
+    counting.answer = throttled
+    live.apply(SHARD, [entry("a", 1), entry("b", 1)])
+    counting.answer = lambda response: response
+    live.apply(SHARD, [entry("c", 3), entry("d", 3)])
+    assert counting.calls["batch_execute_statement"] == 2
+    assert set(positions(live)) == {"a", "b", "c", "d"}
+
+
 def test_an_endpoint_that_knows_no_batches_is_asked_once(moto: Emulator, pool: Executor) -> None:
     """Moto 5.2 answers them with an error: entries are written singly from then on, and all the same."""
     client = dynamodb(moto)

@@ -36,10 +36,10 @@ def container() -> dict[str, Any]:
     return found
 
 
-def test_systemd_starts_it_again_after_every_exit_code_but_2() -> None:
+def test_systemd_starts_it_again_after_every_failure() -> None:
     """For good: no limit of attempts."""
     service = unit()
-    assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", "2")
+    assert (service["Restart"], "RestartPreventExitStatus" in service) == ("on-failure", False)
     assert "StartLimitIntervalSec=0" in (DEPLOY / "systemd" / "lockside.service").read_text(encoding="utf-8")
 
 

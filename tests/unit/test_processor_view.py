@@ -38,6 +38,13 @@ def test_before_its_first_page_it_is_starting(rig: ShardRig) -> None:
     assert view.log == rig.trail.open(rig.processor.shard, (rig.source,), "TRIM_HORIZON").log
 
 
+def test_one_that_gets_no_page_at_all_is_stalled(rig: ShardRig) -> None:
+    """A denied GetRecords from the start on is as bad as one that is denied later."""
+    rig.clock.advance(BAD_AFTER_MS / 1_000 + 1)
+    view = rig.processor.view()
+    assert (view.state, view.lag_ms) == ("stalled", None)
+
+
 def test_caught_up_it_lags_by_the_age_of_its_last_page(rig: ShardRig) -> None:
     """What it saw then was all there was: a shard that is not asked any more grows old."""
     rig.table.put(JOB, pydynlock("alpha", "v1", "3600"))

@@ -91,15 +91,17 @@ class AuditTrail:
         self._catalogued: dict[tuple[str, str], None] = {}
         self._catalogue_lock = Lock()
         self._in_force: dict[str, InForce] = {}
+        self._in_force_lock = Lock()
 
     def open(
         self, shard: ShardRef, sources: tuple[Source, ...], start: StartMode, since_ms: int | None = None
     ) -> LogHead:
         """Return the head of the shard's log, made if there is none; see `Logs.open` for other recipes."""
         opened = self._logs.open(shard.origin, Intent.of(sources, start), self._clock.now().wall_ms, since_ms)
-        self._in_force[opened.head.log] = opened.in_force
-        while len(self._in_force) > OPENED_MAX:
-            del self._in_force[next(iter(self._in_force))]
+        with self._in_force_lock:
+            self._in_force[opened.head.log] = opened.in_force
+            while len(self._in_force) > OPENED_MAX:
+                del self._in_force[next(iter(self._in_force))]
         _tell_recipe(shard, opened)
         return opened.head
 
@@ -108,8 +110,12 @@ class AuditTrail:
         return begun_ms(Pages(self._table), stream_arn, "LATEST" if latest else "TRIM_HORIZON")
 
     def in_force(self, log: str) -> InForce | None:
-        """Return the recipe of a log that was opened here; None for one that was opened too long ago."""
-        return self._in_force.get(log)
+        """Return the recipe of a log that was opened here; None for one that nobody asked of for long."""
+        with self._in_force_lock:
+            found = self._in_force.pop(log, None)
+            if found is not None:
+                self._in_force[log] = found
+        return found
 
     def write(self, records: Sequence[Placed]) -> None:
         """Put change records, several batches at once; returns when all are acknowledged."""

@@ -13,8 +13,9 @@ from lockside.cli.options import config_option, read_settings
 
 
 @click.command(
-    epilog="Exit codes: 0 stopped as asked; 2 wrong set-up, a halted shard, or --once while another worker owns the "
-    "application: a new start alone mends none of these; 4 stopped on an unexpected error, or taken over by another "
+    epilog="Exit codes: 0 stopped as asked; 2 wrong set-up, a halted shard, --once while another worker owns the "
+    "application (a new start alone mends none of these), or nothing answered at the start; 3 trouble of the service "
+    "at the start; 4 stopped on an unexpected error, or taken over by another "
     "worker, nothing skipped; 130 or 143 ended at once, by a second signal or because ops.shutdown_seconds were over."
 )
 @config_option

@@ -8,7 +8,7 @@ from lockside.core.now import Now
 from lockside.core.ports import StartMode
 
 State = Literal["starting", "reading", "caught_up", "stalled", "halted", "ended"]
-"""`stalled`: no page was consumed for long; `ended`: read to its end, with deadlines left to watch."""
+"""`stalled`: no page was consumed for long, or none at all; `ended`: read to its end, with deadlines left to watch."""
 
 BAD_AFTER_MS: Final = 300_000
 """A change unwritten, or a shard not read, for so long is bad news; the stream forgets after 24 hours."""
@@ -75,16 +75,19 @@ class ShardStatus:
         if unwritten_ms > BAD_AFTER_MS:
             return f"a change is unwritten after {unwritten_ms // 1000} s; its stream forgets it after 24 hours"
         if self.state == "stalled":
-            return f"it was not read for {(self.lag_ms or 0) // 1000} s"
+            if self.lag_ms is None:
+                return "no page of it could be read since its worker began with it, minutes ago"
+            return f"it was not read for {self.lag_ms // 1000} s"
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How a shard is read: when its last page was consumed, by the monotonic clock, and its newest change made."""
+    """How a shard is read: when it began and consumed its last page, by the monotonic clock; when its newest change was."""
 
     ended: bool
     caught_up: bool
+    began_ms: int
     page_ms: int | None
     newest_ms: int | None
 
@@ -92,10 +95,10 @@ class Progress:
         """Say where the reading stands."""
         if self.ended:
             return "ended"
+        if now.mono_ms - (self.began_ms if self.page_ms is None else self.page_ms) > BAD_AFTER_MS:
+            return "stalled"
         if self.page_ms is None:
             return "starting"
-        if now.mono_ms - self.page_ms > BAD_AFTER_MS:
-            return "stalled"
         return "caught_up" if self.caught_up else "reading"
 
     def lag_ms(self, now: Now) -> int | None:

@@ -258,7 +258,7 @@ class ShardProcessor:
 
     @property
     def _progress(self) -> Progress:
-        return Progress(self._ended, self._caught_up, self._page_ms, self._newest_ms)
+        return Progress(self._ended, self._caught_up, self._began_ms, self._page_ms, self._newest_ms)
 
     def _settle(self, timer: Timer, verdict: str | None) -> int | None:
         """Take in what a test came to; return where the holder had gone on by then, if its lapse was declared."""

@@ -5,7 +5,8 @@ statements that succeed or fail one by one, at the price of plain writes. INSERT
 its position is higher. So a batch is an attempt: what a statement did not settle is written again singly, under the
 full condition, and a call that fails as a whole leaves everything to that. Nothing here has to succeed.
 
-An endpoint that does not know such calls (moto 5.2) fails the first; then no other is made.
+An endpoint that does not know such calls (moto 5.2) fails the first; then no other is made. Passing trouble is no such
+answer.
 Source: API reference, BatchExecuteStatement; seen on DynamoDB Local 2.6.1.
 """
 
@@ -18,8 +19,9 @@ import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lockside.aws.answers import having
-from lockside.aws.retrying import error_code
+from lockside.aws.retrying import error_code, verdict
 from lockside.core import telemetry
+from lockside.core.failures import Verdict
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -52,7 +54,7 @@ class Removal:
 
 @dataclass(slots=True)
 class _Experience:
-    """What calls came to: `worked` once one did, `given_up` when the first did not."""
+    """What calls came to: `worked` once one did, `given_up` when the first was refused as such."""
 
     worked: bool = False
     given_up: bool = False
@@ -82,7 +84,7 @@ class Statements:
         return [n for n, write in enumerate(writes) if n >= len(answers) or not _settled(write, answers[n])]
 
     def _failed(self, error: Exception) -> None:
-        if not self._experience.worked:
+        if not (self._experience.worked or _is_passing(error)):
             self._experience.given_up = True
             LOG.info("live_index_unbatched", **{telemetry.ERROR: error_code(error)})
 
@@ -100,6 +102,11 @@ class Statements:
                     "Statement": f'DELETE FROM "{self.table}" WHERE "pk" = ? AND "sk" = ? AND "position" <= ?',  # noqa: S608
                     "Parameters": [{"S": pk}, {"S": sk}, {"S": position}],
                 }
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether a failure tells nothing of what the endpoint knows; moto's does, a 500 without a word of DynamoDB's."""
+    return verdict(error) in {Verdict.RETRY, Verdict.THROTTLED} and not error_code(error).isdecimal()
 
 
 def _settled(write: Put | Removal, answer: Mapping[str, Any]) -> bool:

@@ -32,6 +32,7 @@ class Replicator:
         self._position: int | None = None
         self._ended = False
         self._caught_up = False
+        self._began_ms = clock.now().mono_ms
         self._page_ms: int | None = None
         self._newest_ms: int | None = None
         self._held: tuple[int, int] | None = None
@@ -88,7 +89,7 @@ class Replicator:
     def view(self) -> ShardView:
         """Tell how it stands."""
         now, held = self._clock.now(), self._held
-        progress = Progress(self._ended, self._caught_up, self._page_ms, self._newest_ms)
+        progress = Progress(self._ended, self._caught_up, self._began_ms, self._page_ms, self._newest_ms)
         return ShardView(
             state=progress.state(now),
             position=self._position,

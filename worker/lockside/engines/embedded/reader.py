@@ -62,6 +62,7 @@ class ShardReader:
         self._aged_out = False
         self._faulty_page = False
         self._outage = Outage()
+        self._step_ms: int | None = None
         self._log = LOG.bind(**{telemetry.TABLE: plan.table, telemetry.SHARD: shard.shard_id})
 
     @property
@@ -71,8 +72,10 @@ class ShardReader:
 
     @property
     def failing_seconds(self) -> float:
-        """Return for how long no page could be read; 0 while it goes well."""
-        return self._outage.seconds(self._services.clock.now().mono_ms) if self._outage.failures else 0.0
+        """Return for how long no page could be read, or the step under way has taken; 0 while it goes well."""
+        now_ms, begun_ms = self._services.clock.now().mono_ms, self._step_ms
+        out_seconds = self._outage.seconds(now_ms) if self._outage.failures else 0.0
+        return out_seconds if begun_ms is None else max(out_seconds, (now_ms - begun_ms) / 1000)
 
     @property
     def confirmed(self) -> bool:
@@ -104,6 +107,13 @@ class ShardReader:
         Raises StreamLostError or FaultyPageError where the shard cannot be read on, StoppedError on shutdown, and what
         the processor or the checkpoint raised, as it came.
         """
+        self._step_ms = self._services.clock.now().mono_ms
+        try:
+            return self._step(sized)
+        finally:
+            self._step_ms = None
+
+    def _step(self, sized: Callable[[int], None]) -> Step:
         consumer = self._consumer
         consumer.begin()
         if self._aged_out and self._missing:
