@@ -83,7 +83,7 @@ class ShardStatus:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How a shard is read: when it began and consumed its last page, by the monotonic clock; when its newest change was."""
+    """How a shard is read: when that began and its last page came, on the monotonic clock; its newest change's time."""
 
     ended: bool
     caught_up: bool
