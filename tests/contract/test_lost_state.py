@@ -111,10 +111,14 @@ def test_a_start_at_latest_stays_where_it_was(site: Site, rolls: bool) -> None: 
     assert site.told("LATEST") == ["lock.acquired meanwhile", "lock.acquired seen"]
 
 
-def test_a_loss_is_told_by_what_the_head_knows(site: Site) -> None:
+@pytest.mark.parametrize("sealed", [False, True], ids=["its own log's", "the sealed log's before an empty one"])
+def test_a_loss_is_told_by_what_the_head_knows(site: Site, sealed: bool) -> None:  # noqa: FBT001 - a parameter
     """The stream lost what followed the last record: without a checkpoint that is a gap all the same."""
     site.feed(1, "seen", "ann")
     assert site.told("TRIM_HORIZON") == ["lock.acquired seen"]
+    if sealed:
+        site.given["recipe"] = {"refresh_bucket_seconds": 7_200}
+        assert site.told("TRIM_HORIZON") == ["lock.acquired seen"]
     site.feed(2, "lost", "bob")
     site.clock.advance(2 * DAY)
     model = site.server.service.model

@@ -60,8 +60,11 @@ class Genesis:
     since_ms: int | None = None
 
     def first_head(self, epoch: int) -> LogHead:
-        """Return the head of the empty log: what the sealed log covers is not recorded again."""
-        return LogHead(self.log, epoch, last_position=self.previous.last_position if self.previous else None)
+        """Return the head of the empty log: what the sealed log covers is not recorded again, and time goes on from it."""
+        if self.previous is None:
+            return LogHead(self.log, epoch)
+        sealed = self.previous
+        return LogHead(self.log, epoch, last_position=sealed.last_position, running_max_ms=sealed.running_max_ms)
 
     def item(self) -> dict[str, Any]:
         """Return the genesis item."""
