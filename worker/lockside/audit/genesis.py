@@ -60,7 +60,7 @@ class Genesis:
     since_ms: int | None = None
 
     def first_head(self, epoch: int) -> LogHead:
-        """Return the head of the empty log: what the sealed log covers is not recorded again, and time goes on from it."""
+        """Return the head of the empty log, which goes on from the sealed one's place and time."""
         if self.previous is None:
             return LogHead(self.log, epoch)
         sealed = self.previous
