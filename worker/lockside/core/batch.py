@@ -240,7 +240,7 @@ class _Intake:
         timer = deadlines.timer(source.id, change.key) if told.lapse_via is not None or tested else None
         if tested and timer is not None and _is_same(timer.hold, told.before) and _revives(timer.hold, told):
             deadlines.went_on(source.id, change.key, change.sequence_number)
-        declared = deadlines.observe(source.id, change.key, told.after, source.recipe, self.now)
+        declared = deadlines.observe(source.id, change.key, told.after, source.recipe, self.now, ran_out=told.ran_out)
         # What came in between may have been lost, or not been understood: then memory is of another hold.
         timer = timer if timer is not None and _is_same(timer.hold, told.before) else None
         declared = declared if declared is not None and _is_same(declared.hold, told.before) else None
