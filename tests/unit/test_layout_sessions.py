@@ -376,15 +376,16 @@ def test_a_user_beside_a_payload_that_cannot_be_read_is_known(
         "<xml><token>s</token>",
         "-----BEGIN PRIVATE KEY-----",
         "x" * 257,
-        # Of the row itself: its key, the id at the key's end, another secret attribute.
-        "sess:aaaaBBBB1111",
-        "aaaaBBBB1111",
+        # Of the row itself: its key, the id at the key's end, a long part of that, another secret attribute.
+        "sess:aaaa-BBBB1111x",
+        "aaaa-BBBB1111x",
+        "BBB1111x",
         "s3cr3t",
     ],
 )
 def test_what_looks_like_a_secret_or_is_one_of_the_rows_is_nobodys_name(name: str) -> None:
     """It stands in a user's place by an application's mistake, and must not be told (law 7)."""
-    image = {"id": {"S": "sess:aaaaBBBB1111"}, "data": {"S": json.dumps({"user": name})}, "hash": {"S": "s3cr3t"}}
+    image = {"id": {"S": "sess:aaaa-BBBB1111x"}, "data": {"S": json.dumps({"user": name})}, "hash": {"S": "s3cr3t"}}
     row = own(image, secrets=["id", "hash"])
     assert (row.principal, row.authenticated, row.faults) == (None, "unknown", ("principal_unreadable",))
     assert row.payload is not None
@@ -397,6 +398,12 @@ def test_a_name_is_a_name(name: str) -> None:
     """What only begins a little like a secret is none, nor is a short end of a key."""
     image = {"id": {"S": f"sess:aaaaBBBB1111{name}" if len(name) == 1 else "sess:aaaaBBBB1111"}}
     assert own({**image, "data": {"S": json.dumps({"user": name})}}).principal == name
+
+
+def test_a_short_id_after_a_mark_is_one() -> None:
+    """Whatever its length: it is all that the key has besides its prefix."""
+    rows = [own({"id": {"S": f"{key}aaa"}, "data": {"S": '{"user":"aaa"}'}}) for key in ("sess:", "sess_", "sess")]
+    assert [row.principal for row in rows] == [None, None, "aaa"]
 
 
 def test_a_number_at_the_end_of_a_key_may_be_the_user() -> None:

@@ -48,7 +48,7 @@ NO_NAME: Final = re.compile(
 """What begins like a document, a token or a hash, and so is nobody's name."""
 
 ID_CHARS_MIN: Final = 8
-"""The end of a key from this length on may be a session's id, which stands there after a prefix."""
+"""The end of a key from this length on is a session's id, whatever stands before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,14 +261,18 @@ class SessionReader:
     def _repeats_a_secret(self, name: str, image: Image) -> bool:
         """Whether a name is what a secret attribute of the row holds, or the id at its end.
 
-        Asked of each row anew, whatever of it was read before. Numbers alone are no id: Shopify's key ends in its user.
+        Asked of each row anew, whatever of it was read before.
         """
-        may_be_an_id = len(name) >= ID_CHARS_MIN and not name.isdecimal()
         for attr in self.withheld:
             held = _text_at(image, attr)
-            if held is not None and (held == name or (may_be_an_id and held.endswith(name))):
+            if held is not None and held.endswith(name) and (held == name or _is_id_in(held, name)):
                 return True
         return False
+
+
+def _is_id_in(held: str, end: str) -> bool:
+    """Whether the end of a key is the id in it: all after a mark, or long. Shopify's ends in its user, a number."""
+    return not end.isdecimal() and (len(end) >= ID_CHARS_MIN or not held[-len(end) - 1].isalnum())
 
 
 def _may_be_a_secret(name: str) -> bool:
