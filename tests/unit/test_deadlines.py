@@ -136,13 +136,17 @@ def test_a_write_after_the_deadline_arms_nothing_anew() -> None:
 
 
 def test_a_lapsed_hold_that_is_first_seen_by_such_a_write_is_armed() -> None:
-    """In mid-life, or where memory has another deadline: the read decides."""
+    """In mid-life, or where memory has another deadline or is doubted: the read decides."""
     book = Deadlines()
     book.observe("src", KEY, RAN_OUT, RECIPE, AFTER, ran_out=True)
     assert len(book.due(later(AFTER, 2_000), caught_up=True, limit=9)) == 1
     book.observe("src", KEY, replace(SESSION, deadline_ms=CREATED_MS + 600_000), RECIPE, AFTER)
     book.observe("src", KEY, RAN_OUT, RECIPE, AFTER, ran_out=True)
-    assert len(book.due(later(AFTER, 2_000), caught_up=True, limit=9)) == 1
+    [timer] = book.due(later(AFTER, 2_000), caught_up=True, limit=9)
+    book.settle(timer, declared=True)
+    book.doubt()
+    book.observe("src", KEY, RAN_OUT, RECIPE, AFTER, ran_out=True)
+    assert len(book) == 1
 
 
 def test_born_expired_arms_nothing() -> None:

@@ -113,6 +113,7 @@ class Deadlines:
             self._recipes.append((source_id, recipe))
         entity = self._entity(source_id, key)
         declared = self._declared.pop(entity, None)
+        doubted = entity in self._doubted
         self._doubted.discard(entity)
         if hold is None:
             self._disarm(entity)
@@ -120,7 +121,7 @@ class Deadlines:
         elif not hold.armed:
             self._disarm(entity)
             self._held[entity] = UNARMED
-        elif not (ran_out and self._waits(entity, hold)):
+        elif doubted or not ran_out or not self._waits(entity, hold):
             self._arm(entity, hold, now)
         return declared
 
