@@ -58,6 +58,18 @@ def test_refuses_by_code(wire: object, code: str) -> None:
     assert caught.value.code == code == str(caught.value)
 
 
+def test_names_of_any_length_are_shown_at_the_cost_of_a_few() -> None:
+    """A row of six names of the longest: searched whole for what looks like an id, they would take minutes."""
+    shown = attributes.shown_names([chr(97 + n) * 65_535 for n in range(6)])
+    assert shown == [chr(97 + n) * 64 + "…" for n in range(6)]
+
+
+def test_an_id_in_a_name_is_left_out_wherever_it_stands() -> None:
+    """Also where what is shown ends within it, and where the rest of the name is not read."""
+    assert attributes.shown_names(["cart:4f9c22aa81"]) == ["cart:#"]
+    assert attributes.shown_names(["x" * 55 + ":" + "Zk3vQ9rTt2mWx8Lb" * 20]) == ["x" * 55 + ":#…"]
+
+
 def test_depth_is_limited() -> None:
     """Nesting beyond DynamoDB's 32 levels is refused, not recursed into."""
     wire: object = {"S": "x"}

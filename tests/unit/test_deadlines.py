@@ -105,6 +105,50 @@ def test_an_end_disarms() -> None:
     assert (len(book), book.next_deadline()) == (0, None)
 
 
+RAN_OUT: Final = replace(SESSION, created_ms=CREATED_MS + 61_000, actor="beta")
+AFTER: Final = later(FRESH, 61_000)
+
+
+def test_a_write_after_the_deadline_that_leaves_it_as_it_was_leaves_the_timer_too() -> None:
+    """A lock on a PHP session that has lapsed: the lapse keeps its instant, and names whose session it is by now."""
+    book = Deadlines()
+    book.observe("src", KEY, SESSION, RECIPE, FRESH)
+    [before] = [book.timer("src", KEY)]
+    book.observe("src", KEY, RAN_OUT, RECIPE, AFTER, ran_out=True)
+    after = book.timer("src", KEY)
+    assert before is not None
+    assert after == replace(before, hold=replace(before.hold, actor="beta"))
+    assert [due.legal_ms for due in book.due(later(FRESH, 62_000), caught_up=True, limit=9)] == [CREATED_MS + 62_000]
+
+
+def test_a_write_after_the_deadline_arms_nothing_anew() -> None:
+    """What was born expired stays so, and a lapse that was declared is not declared again."""
+    born = Deadlines()
+    born.observe("src", KEY, replace(SESSION, armed=False), RECIPE, FRESH)
+    born.observe("src", KEY, RAN_OUT, RECIPE, AFTER, ran_out=True)
+    assert born.next_deadline() is None
+    book = Deadlines()
+    book.observe("src", KEY, SESSION, RECIPE, FRESH)
+    [timer] = book.due(later(FRESH, 62_000), caught_up=True, limit=9)
+    book.settle(timer, declared=True)
+    assert book.observe("src", KEY, RAN_OUT, RECIPE, later(FRESH, 63_000), ran_out=True) is not None
+    assert book.next_deadline() is None
+
+
+def test_a_lapsed_hold_that_is_first_seen_by_such_a_write_is_armed() -> None:
+    """In mid-life, or where memory has another deadline or is doubted: the read decides."""
+    book = Deadlines()
+    book.observe("src", KEY, RAN_OUT, RECIPE, AFTER, ran_out=True)
+    assert len(book.due(later(AFTER, 2_000), caught_up=True, limit=9)) == 1
+    book.observe("src", KEY, replace(SESSION, deadline_ms=CREATED_MS + 600_000), RECIPE, AFTER)
+    book.observe("src", KEY, RAN_OUT, RECIPE, AFTER, ran_out=True)
+    [timer] = book.due(later(AFTER, 2_000), caught_up=True, limit=9)
+    book.settle(timer, declared=True)
+    book.doubt()
+    book.observe("src", KEY, RAN_OUT, RECIPE, AFTER, ran_out=True)
+    assert len(book) == 1
+
+
 def test_born_expired_arms_nothing() -> None:
     """A hold that is not to be armed takes an armed one's place."""
     book = Deadlines()

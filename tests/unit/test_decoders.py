@@ -166,6 +166,28 @@ def test_what_is_no_django_is_refused(text: str | bytes) -> None:
         django(text)
 
 
+def test_white_space_costs_no_more_than_its_length() -> None:
+    """A base64 text in lines may hold any amount; a pattern that tries each way to share it out takes minutes."""
+    with pytest.raises(payload.UnreadableError):
+        django("A" + " " * (BYTES_MAX - 2) + "!")
+
+
+def test_keys_that_are_no_text_are_read_and_digested() -> None:
+    """Msgpack's maps may have any; equal maps have equal digests, whatever order they were written in."""
+    one, other = ({1: "a", None: "b", b"c": 2.5, "1": "d"}, {"1": "d", b"c": 2.5, None: "b", 1: "a"})
+    read = [payload.decode(msgpack.packb({"cart": cart}), ("msgpack",)) for cart in (one, other)]
+    assert read[0] == {"cart": one}
+    assert payload.digest(read[0]) == payload.digest(read[1])
+    assert payload.digest({"cart": {1: "a"}}) != payload.digest({"cart": {"1": "a"}})
+
+
+@pytest.mark.parametrize("packed", [b"\x81\x91\x01\x02", msgpack.packb(dict.fromkeys(range(1_001)))])
+def test_keys_that_cannot_be_told_apart_cheaply_are_refused(packed: bytes) -> None:
+    """A list is no key of a map here, and very many numbers may be chosen so that all of them collide."""
+    with pytest.raises(payload.UnreadableError):
+        payload.decode(packed, ("msgpack",))
+
+
 def test_a_payload_within_a_list_or_a_map_is_found() -> None:
     """tower-sessions' record is a list, Adonis' message a map; nothing at the path is no payload."""
     data = payload.decode(TOWER, ("msgpack",), compile_path("1"))

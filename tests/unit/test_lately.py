@@ -94,6 +94,15 @@ def test_what_is_not_linked(user: str | None, at_ms: int, reason: str) -> None:
     assert story.started("new", "ann" if user is not None else None, at_ms=at_ms) == []
 
 
+def test_a_session_without_a_deadline_may_have_been_rotated() -> None:
+    """The original Django backend and dysession store none; Django makes the new row first."""
+    story = Story()
+    assert story.started("new", "ann") == []
+    (told,) = story.ended("old", "ann", at_ms=1_000, reason="removed_without_deadline")
+    assert isinstance(told, Rotated)
+    assert (told.old.position, told.new.position) == (2, 1)
+
+
 def test_other_content_is_another_session() -> None:
     """A logout on one device and a login on another at the same moment are no rotation."""
     story = Story()

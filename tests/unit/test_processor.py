@@ -195,6 +195,20 @@ def test_born_expired_arms_nothing() -> None:
     assert all(not entry.hold.armed for entry in shard.live.entries.values())
 
 
+def test_a_write_on_a_lapsed_session_does_not_disarm_its_lapse() -> None:
+    """Other content and the same deadline, between the deadline and the read that proves the lapse."""
+    shard = session_rig()
+    until = session_row(shard, 60)
+    shard.table.put(SESSION, until)
+    shard.consume()
+    shard.clock.advance(61)
+    shard.table.put(SESSION, {**until, "val": {"B": b"\x82\xa8_user_id\xa4dave\xa4cart\x01"}})
+    shard.consume()
+    assert shard.processor.deadlines_armed() == 1
+    shard.pass_time(2)
+    assert [name for name, _ in shard.events()].count("session.expired") == 1
+
+
 def test_live_index_is_written_at_begin_and_end_only() -> None:
     """Never by a heartbeat."""
     shard = rig()

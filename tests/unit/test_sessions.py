@@ -22,6 +22,11 @@ HOUR_MS: Final = DEADLINE_MS - DEADLINE_MS % 3_600_000 + 3_600_000
 ON_THE_HOUR: Final = replace(USER, deadline_ms=HOUR_MS)
 NEVER: Final = replace(USER, deadline_ms=None)
 PAST: Final = replace(USER, deadline_ms=CREATED_MS - 60_000)
+NEAR: Final = replace(USER, deadline_ms=CREATED_MS + 500)
+SHORT_MS: Final = DEADLINE_MS - 1_000
+LATE_LOGIN: Final = ("session.authenticated", ("id_not_rotated", "late"), True)
+SHORT_LOGIN: Final = ("session.authenticated", ("id_not_rotated", "lifetime_shortened"), True)
+SHORTENED: Final = ("session.changed", ("lifetime_shortened",), True)
 TRAITS: Final = Traits(kind="session", clock="absolute", ttl_is_deadline=True)
 
 Case = tuple[str, SessionRow | None, SessionRow | None, bool, str | None, tuple[str, ...], bool]
@@ -73,6 +78,17 @@ CASES: Final[list[Case]] = [
     ("refresh", USER, replace(USER, deadline_ms=DEADLINE_MS + 1), False, "session.refreshed", (), False),
     ("refresh", USER, replace(USER, deadline_ms=DEADLINE_MS + 3_600_000), False, "session.refreshed", (), True),
     ("refresh", PAST, USER, False, "session.refreshed", ("late",), False),
+    ("payload", PAST, ADMIN, False, "session.changed", ("late",), True),
+    ("log in", replace(ANON, deadline_ms=PAST.deadline_ms), USER, False, *LATE_LOGIN),
+    ("log out", PAST, ANON, False, "session.deauthenticated", ("late",), True),
+    ("switch", PAST, replace(USER, principal="bob"), False, "session.changed", ("late", "principal_switched"), True),
+    ("payload", NEAR, ADMIN, False, "session.changed", ("timing_uncertain",), True),
+    ("payload", USER, replace(ADMIN, deadline_ms=SHORT_MS), False, "session.changed", ("lifetime_shortened",), True),
+    ("payload", USER, replace(ADMIN, deadline_ms=PAST.deadline_ms), False, *SHORTENED),
+    ("log in", ANON, replace(USER, deadline_ms=SHORT_MS), False, *SHORT_LOGIN),
+    ("payload", PAST, replace(PAST, payload="q"), False, "session.changed", (), True),
+    ("refresh", PAST, replace(USER, deadline_ms=CREATED_MS - 1), False, "session.refreshed", ("born_expired",), False),
+    ("volatile", PAST, PAST, False, None, (), False),
     ("jitter", ON_THE_HOUR, replace(ON_THE_HOUR, deadline_ms=HOUR_MS - 1), False, "session.refreshed", (), True),
     ("unclear", ANON, replace(UNCLEAR, payload="p"), False, "session.changed", (), True),
     ("volatile", USER, USER, False, None, (), False),

@@ -77,6 +77,8 @@ def decode(value: object, depth: int = 0) -> Any:
 
 NAMES_SHOWN_MAX: Final = 24
 NAME_CHARS_MAX: Final = 64
+NAME_CHARS_READ: Final = 256
+"""More than is shown, so that an id which the end of what is shown cuts in two is still known for one."""
 
 
 ID_IN_A_NAME: Final = re.compile(r"(?=(?:[A-Za-z+/=_-]*\d){2})[0-9A-Za-z+/=_-]{8,}", re.ASCII)
@@ -94,9 +96,12 @@ def shown_names(names: Iterable[object]) -> list[str]:
 
 
 def _shown_name(name: str) -> str:
-    plain = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
+    # Cut before it is searched, which costs the square of a name's length, and DynamoDB's may have 64 KB.
+    begun = name[:NAME_CHARS_READ]
+    plain = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in begun)
     plain = ID_IN_A_NAME.sub("#", plain)
-    return plain if len(plain) <= NAME_CHARS_MAX else f"{plain[:NAME_CHARS_MAX]}…"
+    whole = len(name) <= NAME_CHARS_READ and len(plain) <= NAME_CHARS_MAX
+    return plain if whole else f"{plain[:NAME_CHARS_MAX]}…"
 
 
 def decode_image(image: Image) -> dict[str, Any]:

@@ -251,7 +251,7 @@ class _Intake:
         timer = deadlines.timer(source.id, change.key) if told.lapse_via is not None or tested else None
         if tested and timer is not None and _is_same(timer.hold, told.before) and _revives(timer.hold, told):
             deadlines.went_on(source.id, change.key, change.sequence_number)
-        declared = deadlines.observe(source.id, change.key, told.after, source.recipe, self.now)
+        declared = deadlines.observe(source.id, change.key, told.after, source.recipe, self.now, ran_out=told.ran_out)
         if told.before is not None and not known:
             self.batch.met.append(Met(source.id, told.before, told, change.sequence_number))
         # What came in between may have been lost, or not been understood: then memory is of another hold.

@@ -99,13 +99,26 @@ class Deadlines:
         """
         self._doubted = set(self._held)
 
-    def observe(self, source_id: str, key: EntityKey, hold: Hold | None, recipe: Recipe, now: Now) -> Declared | None:
-        """Take in what is held after a change; return the lapse declared before it, if there was one."""
+    def observe(  # noqa: PLR0913 - a change's facts, and where and when
+        self,
+        source_id: str,
+        key: EntityKey,
+        hold: Hold | None,
+        recipe: Recipe,
+        now: Now,
+        *,
+        ran_out: bool = False,
+    ) -> Declared | None:
+        """Take in what is held after a change; return the lapse declared before it, if there was one.
+
+        `ran_out`: the deadline was past before the change, which left it as it was.
+        """
         number = self._sources.setdefault(source_id, len(self._recipes))
         if number == len(self._recipes):
             self._recipes.append((source_id, recipe))
         entity = self._entity(source_id, key)
         declared = self._declared.pop(entity, None)
+        doubted = entity in self._doubted
         self._doubted.discard(entity)
         if hold is None:
             self._disarm(entity)
@@ -113,7 +126,7 @@ class Deadlines:
         elif not hold.armed:
             self._disarm(entity)
             self._held[entity] = UNARMED
-        else:
+        elif doubted or not ran_out or not self._waits(entity, hold):
             self._arm(entity, hold, now)
         return declared
 
@@ -239,6 +252,22 @@ class Deadlines:
         self._put_off.pop(entity, None)
         self._held_back.discard(entity)
         self._queue.bring_forward(slot, self._armed(entity).early_ms)
+
+    def _waits(self, entity: bytes, hold: Hold) -> bool:
+        """Leave the timer of a deadline that ran out before this change as it is; whether there was anything to leave.
+
+        Armed, it is about to be tested, and only whose it is may be new. Unarmed, it was declared, or born expired.
+        """
+        packed = self._held.get(entity)
+        if packed is None:
+            return False
+        if packed:
+            known, received = held.unpack(hold.key, packed)
+            if known.deadline_ms != hold.deadline_ms:
+                return False
+            known = replace(known, actor=hold.actor, version=hold.version)
+            self._held[entity] = held.pack(held.slot_of(packed), known, received)
+        return True
 
     def _disarm(self, entity: bytes) -> None:
         packed = self._held.get(entity)

@@ -98,7 +98,7 @@ class Interpretation:
 
     `event` is None where there is nothing to tell, and `reason` then says why. `before` and `after` are the holds on
     either side. `lapse_via` says that this change stands in for the verification read (law 5): a takeover under a
-    relative lease, or a TTL removal.
+    relative lease, or a TTL removal. `ran_out`: the deadline was past before this change, which left it as it was.
     """
 
     event: Event | None
@@ -106,3 +106,4 @@ class Interpretation:
     before: Hold | None
     after: Hold | None
     lapse_via: Literal["takeover", "ttl"] | None = None
+    ran_out: bool = False

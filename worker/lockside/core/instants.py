@@ -23,11 +23,17 @@ def written(created_ms: int, deadline_ms: int, recipe: Recipe) -> Side:
 def born_expired(created_ms: int, deadline_ms: int | None, old_deadline_ms: int | None) -> bool:
     """Whether a write stores a deadline that was past already, without shortening an older one.
 
-    Such a row is no promise to end: Ruby stores now, a writer in another time zone is hours off.
+    Such a row is no promise to end: Ruby stores now, a writer in another time zone is hours off. A write that leaves
+    the deadline as it was stores none.
     """
     if deadline_ms is None or deadline_ms >= created_ms:
         return False
-    return old_deadline_ms is None or deadline_ms >= old_deadline_ms
+    return old_deadline_ms is None or deadline_ms > old_deadline_ms
+
+
+def ran_out(created_ms: int, deadline_ms: int | None, old_deadline_ms: int | None) -> bool:
+    """Whether a write left a deadline as it was that was past already: it says nothing of the lapse, old or to come."""
+    return deadline_ms is not None and deadline_ms < created_ms and deadline_ms == old_deadline_ms
 
 
 def newborn_uncertain(created_ms: int, deadline_ms: int | None, recipe: Recipe) -> bool:

@@ -25,7 +25,7 @@ def interpret(change: Change, layout: Layout, recipe: Recipe) -> Interpretation:
     old = _read(change, change.old, layout)
     new = None if change.operation == "REMOVE" else _read(change, change.new, layout)
     event, reason = _classify(change, old, new, layout, recipe)
-    before = _hold(change, old, layout, recipe, None)
+    before = _hold(change, old, layout, recipe, old)
     # A client that lets go by moving its deadline leaves a row that does not say so by itself.
     let_go = event is not None and event.type == "lock.released"
     after = None if let_go else _hold(change, new, layout, recipe, old)
@@ -35,6 +35,7 @@ def interpret(change: Change, layout: Layout, recipe: Recipe) -> Interpretation:
         before=before,
         after=after,
         lapse_via=_lapse_via(event, change, before, layout),
+        ran_out=_ran_out(change, before, after),
     )
 
 
@@ -110,6 +111,12 @@ def _hold(change: Change, row: Row | None, layout: Layout, recipe: Recipe, old: 
         created_ms=change.created_ms,
         armed=timed and not past,
     )
+
+
+def _ran_out(change: Change, before: Hold | None, after: Hold | None) -> bool:
+    if before is None or after is None:
+        return False
+    return instants.ran_out(change.created_ms, after.deadline_ms, before.deadline_ms)
 
 
 def _lapse_via(

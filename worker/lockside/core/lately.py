@@ -1,10 +1,11 @@
 """What no single change of a session can tell: that one id took another's place, and that an ended id is in use again.
 
 Strategy: a bounded memory of the sessions that ended and began lately in one shard. Two ids are linked if a session was
-removed before its deadline and another with the same user and the same content began at about the same time, in either
-order, as libraries do it within one request. Less would link a logout on one device with a login on another. A
-visitor's session names nobody, so that nothing safe links it to the one that its login begins. The memory is forgotten
-on a restart and does not reach into other shards: what it cannot tell stays untold, and no change record depends on it.
+removed before its deadline, or had none, and another with the same user and the same content began at about the same
+time, in either order, as libraries do it within one request. Less would link a logout on one device with a login on
+another. A visitor's session names nobody, so that nothing safe links it to the one that its login begins. The memory is
+forgotten on a restart and does not reach into other shards: what it cannot tell stays untold, and no change record
+depends on it.
 Source: reference/sessions.md section 7, rotation order, and section 9, hard edge 12.
 """
 
@@ -22,6 +23,9 @@ K = TypeVar("K")
 
 WINDOW_MS: Final = 2_000
 """How far apart both writes of one request may be."""
+
+MAY_HAVE_ROTATED: Final = frozenset({"removed", "removed_without_deadline"})
+"""Why a session ended that another may have taken the place of; the original Django layout has no deadlines at all."""
 
 ALONE_MAX: Final = 512
 """Ends and beginnings remembered that no other session was linked to; past it the oldest is forgotten."""
@@ -92,7 +96,7 @@ class Lately:
             reused = [] if old is None else [Reused(recipe.source_id, user, old, glimpse)]
             return [*reused, *self._paired("began", user, _content(event.after), glimpse, recipe)]
         _keep(self._ended, entity, glimpse, ENDED_MAX)
-        if event.type == "session.purged" or event.reason != "removed":
+        if event.type == "session.purged" or event.reason not in MAY_HAVE_ROTATED:
             return []
         return list(self._paired("ended", user, _content(event.before), glimpse, recipe))
 

@@ -99,6 +99,13 @@ class SessionChange:
         return moved is not None and moved <= -SHORTENED_FROM_MS
 
     @property
+    def lives_on(self) -> bool:
+        """The deadline moved on, to an instant that still lies ahead, whatever else this write changed."""
+        if not self.lived or not self.lives or self.new is None or self.new.deadline_ms is None:
+            return False
+        return (self.lengthened_ms or 0) > 0 and self.new.deadline_ms >= self.change.created_ms
+
+    @property
     def deadline_switched(self) -> bool:
         """A deadline appeared or disappeared."""
         return (
@@ -204,7 +211,6 @@ TABLE: Final[tuple[Rule[SessionChange], ...]] = (
         lambda c: c.shortened,
         "session.changed",
         "deadline_moved_back",
-        flags=("lifetime_shortened",),
     ),
     Rule(
         "deadline switch",
@@ -266,12 +272,14 @@ def _authenticated(c: SessionChange) -> Authenticated:
 def _timing(c: SessionChange, event: EventType) -> tuple[str, ...]:
     """Flags that compare the stored deadline with the time of the write."""
     flags: list[str] = []
-    if c.lived and event in {"session.ended", "session.refreshed"}:
+    if c.lived and (event in {"session.ended", "session.refreshed"} or c.lives_on):
         side = c.written()
         if side == "uncertain":
             flags.append("timing_uncertain")
-        elif side == "after" and event == "session.refreshed":
+        elif side == "after" and c.lives_on:
             flags.append("late")
+    if c.lived and c.lives and c.shortened:
+        flags.append("lifetime_shortened")
     if c.lives and c.new is not None:
         old = c.old.deadline_ms if c.old is not None and c.lived else None
         if instants.born_expired(c.change.created_ms, c.new.deadline_ms, old):

@@ -20,14 +20,35 @@ from lockside.layouts.field import Deadline
 from lockside.layouts.path import MISSING, Path, drop, find
 
 UNREADABLE: Final = "payload_unreadable"
+NAMELESS: Final = "principal_unreadable"
 REPLICATION_PREFIX: Final = "aws:rep:"
 """Attributes that global tables of version 2017.11.29 add to every item; they are no payload."""
 
 
 PRINCIPAL_CHARS_MAX: Final = 256
 
-NO_NAME: Final = re.compile(r"\s*[{\[]|eyJ[\w-]+\.", re.ASCII)
-"""JSON, and the beginning of a JSON Web Token (RFC 7519)."""
+NO_NAME: Final = re.compile(
+    r"""[\s"']*+(?:
+    (?:j:)?[{\[]                                      # JSON, also as Express keeps it in cookies
+    | %(?:7B|5B|7b|5b)                               # the same, escaped for an address
+    | <[?!\w/]                                       # XML
+    | -----BEGIN\s
+    | (?:(?i:bearer)\s+)?eyJ[\w-]{8,}                # a JSON Web Token (RFC 7519), JSON in base64
+    | (?i:bearer|basic|token)\s+[\w+/=.~-]{16,}      # an Authorization header (RFC 9110)
+    | [aOCEs]:[0-9]+:                                # what PHP serialises
+    | \$(?:2[abxy]|[1567y]|argon2\w*|scrypt|pbkdf2[\w-]*)\$
+    | (?:pbkdf2|bcrypt|argon2|scrypt)\w*[$:]         # hashes of passwords, in crypt(3)'s spelling and Django's
+    | gh[oprsu]_\w{16,} | github_pat_ | glpat-        # tokens by the beginnings that their makers gave them
+    | xox[abeoprs]- | [rs]k_(?:live|test)_ | sk-[\w-]{20,}
+    | (?:AKIA|ASIA)[0-9A-Z]{16} | AIza[\w-]{20,} | ya29\.
+    | shp(?:at|ca|pa|rt|ss|ua)_ | npm_\w{20,} | SG\.[\w-]{16,}
+    )""",
+    re.ASCII | re.VERBOSE,
+)
+"""What begins like a document, a token or a hash, and so is nobody's name."""
+
+ID_CHARS_MIN: Final = 8
+"""The end of a key from this length on is a session's id, whatever stands before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +148,10 @@ class _Said:
 
 @dataclass(frozen=True, slots=True)
 class SessionReader:
-    """Reads the rows of one session layout. `absent_user`: what it means that a user stands in none of the places."""
+    """Reads the rows of one session layout. `absent_user`: what it means that a user stands in none of the places.
+
+    `withheld`: attributes that hold the session's id or another secret, which no user's name may repeat (law 7).
+    """
 
     payload: PayloadReader
     principals: tuple[Principal, ...] = ()
@@ -135,6 +159,7 @@ class SessionReader:
     absent_user: Authenticated = "no"
     privileges: tuple[Path, ...] = ()
     ended: Ended | None = None
+    withheld: tuple[str, ...] = ()
     _last: list[tuple[Any, _Said] | None] = field(default_factory=lambda: [None], compare=False, repr=False)
 
     def read(self, image: Image) -> SessionRow:
@@ -144,9 +169,13 @@ class SessionReader:
         if self.ended is not None and self.ended.holds(image):
             return SessionRow(None, "no", deadline_ms, None, tuple(faults))
         said = self._said(image)
+        principal, authenticated = said.principal, said.authenticated
+        if principal is not None and self._repeats_a_secret(principal, image):
+            principal, authenticated = None, "unknown"
+            faults.append(NAMELESS)
         return SessionRow(
-            said.principal,
-            said.authenticated,
+            principal,
+            authenticated,
             deadline_ms,
             said.payload,
             (*faults, *said.faults),
@@ -179,17 +208,29 @@ class SessionReader:
         try:
             value = self.payload.decoded(image)
             if self.payload.opaque:
-                return _Said(None, "unknown", None if not value else self.payload.opaque_digest(value))
+                return self._unread(image, self.payload.opaque_digest(value) if value else None, faults)
             principal, authenticated = self._principal(value, image, faults)
             privileges = self._privileges(value)
             spelled = self._rest(value)
         except payload.UnreadableError:
-            unreadable = () if self.payload.falls_opaque else (UNREADABLE,)
-            return _Said(None, "unknown", self.payload.opaque_digest(self.payload.raw(image)), (*faults, *unreadable))
+            faults = [] if self.payload.falls_opaque else [UNREADABLE]
+            return self._unread(image, self.payload.opaque_digest(self.payload.raw(image)), faults)
         if spelled is None:
             return _Said(None, "no", None, tuple(faults))
         nobody = principal is None and not faults
         return _Said(principal, authenticated, spelled, tuple(faults), nobody, privileges)
+
+    def _unread(self, image: Image, digest: str | None, faults: list[str]) -> _Said:
+        """Say what the row beside an unread payload says of its user; nothing, where one may stand in the payload."""
+        if digest is None:
+            return _Said(None, "unknown", None)
+        unread = len(faults)
+        principal, authenticated = self._principal(MISSING, image, faults)
+        hidden = not self.principals or any(one.of == "payload" for one in self.principals)
+        if principal is None and hidden:
+            return _Said(None, "unknown", digest, tuple(faults))
+        nobody = principal is None and len(faults) == unread
+        return _Said(principal, authenticated, digest, tuple(faults), nobody)
 
     def _privileges(self, value: Any) -> str | None:
         if not self.privileges:
@@ -213,9 +254,25 @@ class SessionReader:
                 return name, "yes"
             nameless = True
         if nameless:
-            faults.append("principal_unreadable")
+            faults.append(NAMELESS)
             return None, "unknown"
         return None, self.absent_user if self.principals else "unknown"
+
+    def _repeats_a_secret(self, name: str, image: Image) -> bool:
+        """Whether a name is what a secret attribute of the row holds, or the id at its end.
+
+        Asked of each row anew, whatever of it was read before.
+        """
+        for attr in self.withheld:
+            held = _text_at(image, attr)
+            if held is not None and held.endswith(name) and (held == name or _is_id_in(held, name)):
+                return True
+        return False
+
+
+def _is_id_in(held: str, end: str) -> bool:
+    """Whether the end of a key is the id in it: all after a mark, or long. Shopify's ends in its user, a number."""
+    return not end.isdecimal() and (len(end) >= ID_CHARS_MIN or not held[-len(end) - 1].isalnum())
 
 
 def _may_be_a_secret(name: str) -> bool:
@@ -243,6 +300,12 @@ class _Row:
 def _is_text(wire: object) -> bool:
     """Whether equality of two wire values is that of their texts; true and 1, for one, are equal and not the same."""
     return type(wire) is dict and len(wire) == 1 and all(type(value) in {str, bytes} for value in wire.values())
+
+
+def _text_at(image: Image, name: str) -> str | None:
+    wire = image.get(name)
+    text = wire.get("S") if isinstance(wire, Mapping) else None
+    return text if isinstance(text, str) else None
 
 
 def _value_or_wire(wire: Any) -> Any:

@@ -40,7 +40,8 @@ class Spec:
 
     `carries` is what a row may have besides, and of which types.
 
-    `secrets` names attributes that hold what must not leave the table; nothing reads them, a scan may look for them.
+    `secrets` names attributes that hold what must not leave the table: no user's name may repeat them, and a scan may
+    look for them.
     """
 
     name: str
@@ -286,7 +287,19 @@ def _session_reader(data: schema.SessionData) -> SessionReader:
         absent_user=data.absent_user,
         privileges=tuple(compile_path(path) for path in data.privileges),
         ended=_ended(data.ended),
+        withheld=_withheld(data),
     )
+
+
+def _withheld(data: schema.SessionData) -> tuple[str, ...]:
+    """Collect the attributes whose text no user's name may repeat: the secrets, and the key unless they name its part.
+
+    Auth.js and Lucia keep the user in the other part of the key, and what a user is read from may be repeated anyway.
+    """
+    flat = data.payload.attr is None
+    read = {one.path[0] for one in data.principals if flat or one.of == "row"} | {data.payload.attr}
+    keys = [] if set(data.keys.names) & set(data.secrets) else data.keys.names
+    return tuple(name for name in dict.fromkeys([*keys, *data.secrets]) if name not in read)
 
 
 def _ended(data: schema.EndedData | None) -> Ended | None:
