@@ -8,8 +8,8 @@ from lockside.core.attributes import Image
 from lockside.core.entity import bounded
 from lockside.core.row import LockRow
 from lockside.errors import WireFaultError
-from lockside.layouts.claim import scalar_text
-from lockside.layouts.field import Deadline, Field, Lease, read_text
+from lockside.layouts.claim import has_type, scalar_text
+from lockside.layouts.field import NULL, Deadline, Field, Lease, read_text
 
 ReleaseRule = Literal["exists", "absent", "equals", "lease_equals", "none"]
 
@@ -31,7 +31,8 @@ class Release:
             case "exists":
                 return self.attr in image
             case "absent":
-                return self.attr not in image
+                # NULL counts as absent, as in every other field.
+                return self.attr not in image or has_type(image, self.attr, NULL)
             case "equals":
                 return self._equals(image, faults)
             case "lease_equals":
