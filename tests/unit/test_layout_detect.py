@@ -212,3 +212,22 @@ def test_hostile_rows_do_not_break_detection() -> None:
     image: dict[str, Any] = {**keys, "owner": 5, "guid": {"B": 1}, "expires": []}
     detection = detect([Sample(keys, image)], builtin())
     assert detection.sampled == 1
+
+
+LEASE: dict[str, Any] = {
+    "leaseCounter": {"N": "0"},
+    "ownerSwitchesSinceCheckpoint": {"N": "0"},
+    "checkpoint": {"S": "LATEST"},
+    "checkpointSubSequenceNumber": {"N": "0"},
+}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [[LEASE], [LEASE, {**LEASE, "leaseOwner": {"S": "w1"}}], [LEASE, LEASE, {**LEASE, "leaseOwner": {"S": "w1"}}]],
+)
+def test_leases_that_nobody_owns_are_leases(rows: list[dict[str, Any]]) -> None:
+    """KCL creates its rows without an owner, and an eviction takes it away: so a full row need not have one."""
+    detection = found(*rows, key="leaseKey")
+    assert names(detection) == ["kcl"]
+    assert (detection.chosen[0].rows, detection.others, detection.confidence) == (len(rows), (), "sure")

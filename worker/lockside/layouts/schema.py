@@ -102,6 +102,12 @@ class Text(Table):
     binary: Literal["base64", "utf-8"] = "base64"
 
 
+class Progress(Text):
+    """What a renewal reports; `beside` are further attributes of it, with their types."""
+
+    beside: dict[Name, Annotated[list[Literal["S", "N"]], Field(min_length=1)]] = {}
+
+
 DAY_MS: Final = 24 * 3_600_000
 
 
@@ -305,7 +311,7 @@ class LockData(_Common):
     fence: Text | None = None
     acquired_at: Text | None = None
     handoff: Text | None = None
-    progress: Text | None = None
+    progress: Progress | None = None
     blocked: Blocked | None = None
     owner_change: Literal["taken_over", "transferred"] = "taken_over"
     renews: bool = True
@@ -376,7 +382,7 @@ def meaning(data: LayoutData) -> dict[str, Any]:
 
 
 def _all_fields() -> frozenset[str]:
-    models: list[type[BaseModel]] = [LockData, SessionData, KeyNames, KeyRuleData, Rows, Text, LeaseData]
+    models: list[type[BaseModel]] = [LockData, SessionData, KeyNames, KeyRuleData, Rows, Text, Progress, LeaseData]
     models += [DeadlineData, Ttl, ReleaseNone, ReleaseAttribute, ReleaseEquals, PrincipalData, PayloadData]
     models += [Blocked, InstantData, EndedData]
     return frozenset(name for model in models for name in model.model_fields)
