@@ -141,6 +141,20 @@ def test_several_kinds_of_rows_become_sources_that_do_not_meet(site: Site) -> No
     assert SECRET not in json.dumps(answer)
 
 
+def test_sources_that_no_filter_tells_apart_say_so(site: Site) -> None:
+    """Java's locks beside Go's: both layouts claim every row, so the first source would take and misread the others."""
+    site.create("key", stream=STREAM)
+    site.put(locks(3))
+    site.put({**row, "key": {"S": f"go-{n}"}, "leaseDuration": {"S": "20s"}} for n, row in enumerate(locks(2)))
+    answer = site.answer()
+    assert [one["layout"] for one in answer["sources"]] == ["awslabs", "dynamolock"]
+    (asked,) = answer["sources"][0]["asks"]
+    assert asked.startswith("rows: it would also take 2 sampled rows of dynamolock and misread them")
+    assert "table of its own" in asked
+    assert answer["sources"][1]["asks"] == []
+    assert f"# {asked}" in site.detect().stdout
+
+
 def test_a_question_is_left_open_in_the_block(site: Site) -> None:
     """Where a lease may be seconds or milliseconds nothing is chosen: exit 1, and the block is refused as it is."""
     site.create("key", stream=STREAM)
