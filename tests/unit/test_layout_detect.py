@@ -150,7 +150,7 @@ def test_a_deadline_settles_its_unit(expires: str, layout: str) -> None:
 def test_a_deadline_of_nothing_settles_nothing() -> None:
     """0 is a mark in every unit: it is asked."""
     row = {"lock_owner": {"S": "a"}, "lock_until": {"N": "0"}}
-    detection = detected([row], *units_of("deadline", releases=("delete", "both")))
+    detection = detected([row], *units_of("deadline", releases=("delete", "never")))
     assert detection.question is not None
 
 

@@ -161,7 +161,7 @@ def test_every_rule_has_a_case() -> None:
 
 @pytest.mark.parametrize("traits", [RELATIVE, MARKING, RETIRING, SHARED, ABSOLUTE, WRITTEN_ONCE])
 @pytest.mark.parametrize("old", [HELD, FREE, LAPSED])
-def test_a_row_that_stays_and_is_no_lock_any_more_was_neither_released_nor_deleted(traits: Traits, old: LockRow) -> None:
+def test_a_row_that_stays_and_is_no_lock_any_more_was_not_let_go(traits: Traits, old: LockRow) -> None:
     """No client writes so: what became of the lock is not known, whatever its clients do to let go."""
     rewritten = replace(change(old, None), operation="MODIFY", new={})
     event, matched = locks.classify(LockChange(rewritten, old, None, traits, recipe()))
@@ -216,7 +216,7 @@ def test_actor_of_a_release_is_the_holder() -> None:
 
 
 def test_a_handoff_that_ends_is_marked() -> None:
-    """On the renewal, as the owner's name does not change by it any more; or where it was cancelled, or went to a third."""
+    """On the renewal, as the owner's name does not change by it any more; or on a transfer back, or to a third."""
     handing = replace(OTHER, handoff="alpha")
     event = classified(BALANCING, handing, replace(handing, handoff=None, version="3"))
     assert (event.type, event.flags, event.recorded) == ("lock.renewed", ("handoff_ended",), False)

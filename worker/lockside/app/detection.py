@@ -195,9 +195,7 @@ def _passes(rule: Mapping[str, Any], row: Image) -> bool:
     return all(has_type(row, name, frozenset(types)) for name, types in rule.get("required", {}).items())
 
 
-def _misread(
-    specs: Sequence["Spec"], others: Sequence["Spec"], schema: KeySchema, let_in: Sequence[Image]
-) -> int:
+def _misread(specs: Sequence["Spec"], others: Sequence["Spec"], schema: KeySchema, let_in: Sequence[Image]) -> int:
     """Count the rows that a source would take from one that stands after it, and misread."""
     return sum(
         _is_full(others, row) and _claimed(others, schema, row) and _reads(others, row) and not _reads(specs, row)
@@ -234,7 +232,7 @@ def _asks(specs: Sequence["Spec"], *, left_in: int, taken: Mapping[str, int]) ->
     for family, count in taken.items():
         if count:
             yield (
-                f"rows: it would also take {count} sampled rows of {family} and misread them, as no attribute tells the "
-                "two apart; filter both sources by their keys (rows.partition) or by an attribute that one client's "
-                "rows alone have, or give each client a table of its own"
+                f"rows: it would also take {count} sampled rows of {family} and misread them, as no attribute tells "
+                "the two apart; filter both sources by their keys (rows.partition) or by an attribute that only one "
+                "client's rows have, or give each client a table of its own"
             )

@@ -215,9 +215,7 @@ TABLE: Final[tuple[Rule[LockChange], ...]] = (
     ),
     Rule(
         "7 unsigned",
-        lambda c: (
-            not c.was_held and c.is_held and c.traits.acquire_signature and not c.signed and not c.owner_changed
-        ),
+        lambda c: not c.was_held and c.is_held and c.traits.acquire_signature and not c.signed and not c.owner_changed,
         "lock.acquired",
         "free_row_taken_or_heartbeat_after_release",
         certainty="inferred",

@@ -4,8 +4,8 @@ A layout file is one TOML table. Names of attributes are data; what they mean is
 """
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, Self
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -21,7 +21,8 @@ from pydantic import (
 )
 
 from lockside.errors import LayoutError
-from lockside.layouts.misspelt import fault_lines
+from lockside.layouts.impossible import never_true
+from lockside.layouts.misspelt import Fields, fault_lines
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 """An attribute's name, within DynamoDB's limits."""
@@ -367,10 +368,17 @@ def parse(document: Mapping[str, Any], origin: str) -> LayoutData:
     Raises LayoutError with every fault, each with its field, its value and what is allowed.
     """
     try:
-        return _ADAPTER.validate_python(dict(document))
+        data = _ADAPTER.validate_python(dict(document))
     except ValidationError as error:
-        faults = "\n".join(f"  {line}" for line in fault_lines(error, KNOWN_FIELDS))
-        raise LayoutError(f"{origin}: this layout is badly written\n{faults}") from None
+        raise _refusal(origin, fault_lines(error, FIELDS)) from None
+    if contradictions := tuple(never_true(data)):
+        raise _refusal(origin, contradictions)
+    return data
+
+
+def _refusal(origin: str, faults: Iterable[str]) -> LayoutError:
+    lines = "\n".join(f"  {line}" for line in faults)
+    return LayoutError(f"{origin}: this layout is badly written\n{lines}")
 
 
 def meaning(data: LayoutData) -> dict[str, Any]:
@@ -388,4 +396,14 @@ def _all_fields() -> frozenset[str]:
     return frozenset(name for model in models for name in model.model_fields)
 
 
-KNOWN_FIELDS: Final = sorted(_all_fields())
+FIELDS: Final = Fields(
+    known=sorted(_all_fields()),
+    variants={
+        "kind": {"lock": list(LockData.model_fields), "session": list(SessionData.model_fields)},
+        "rule": {
+            tag: list(model.model_fields)
+            for model in (ReleaseNone, ReleaseAttribute, ReleaseEquals, ReleaseLease)
+            for tag in get_args(model.model_fields["rule"].annotation)
+        },
+    },
+)
