@@ -210,6 +210,15 @@ def test_nothing_to_tell_from_is_said_as_such(site: Site) -> None:
     assert "key, total" in foreign.stdout
 
 
+def test_an_idle_table_is_named_by_its_key(site: Site) -> None:
+    """Terraform's digests are no locks; the key of the table tells that its locks may come, and the exit is still 1."""
+    site.create("LockID", stream=STREAM)
+    site.put([{"LockID": {"S": "bucket/state-md5"}, "Digest": {"S": "ab"}}])
+    result = site.detect()
+    assert (result.exit_code, "terraform: it has this table's key, LockID" in result.stdout) == (1, True)
+    assert site.answer()["near_by_key"] == ["terraform"]
+
+
 def test_a_missing_table_is_wrong_use(site: Site) -> None:
     """The table is named with the endpoint and the way out."""
     result = site.detect()

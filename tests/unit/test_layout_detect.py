@@ -231,3 +231,12 @@ def test_leases_that_nobody_owns_are_leases(rows: list[dict[str, Any]]) -> None:
     detection = found(*rows, key="leaseKey")
     assert names(detection) == ["kcl"]
     assert (detection.chosen[0].rows, detection.others, detection.confidence) == (len(rows), (), "sure")
+
+
+def test_an_idle_table_is_known_by_its_key() -> None:
+    """Terraform's digests are no locks and fit no layout: its key says whose table it may be. `id` says nothing."""
+    keys = {"LockID": {"S": "bucket/state-md5"}}
+    idle = detect([Sample(keys, {**keys, "Digest": {"S": "ab"}})], builtin())
+    assert (idle.chosen, [spec.name for spec in idle.by_key]) == ((), ["terraform"])
+    assert found({"Digest": {"S": "ab"}}).by_key == ()
+    assert found(OPEN).by_key == ()

@@ -22,6 +22,7 @@ from lockside.layouts.matching import (
     Sample,
     Weighed,
     guess_order,
+    has_own_keys,
     known_names,
     match,
     weighed,
@@ -76,7 +77,8 @@ class Detection:
     """The layouts found, none if no layout fits; `candidates` are all that fit some row, or came near, best first.
 
     `sampled` counts rows that tell something, `stubs` those of them that have only a part of a chosen layout's
-    attributes, `others` those of no layout: their attributes' names, and how many rows have them.
+    attributes, `others` those of no layout: their attributes' names, and how many rows have them. `by_key` are layouts,
+    if none fits, that have the table's key names: it may be theirs, and idle.
     """
 
     chosen: tuple[Candidate, ...]
@@ -86,6 +88,7 @@ class Detection:
     doubts: tuple[str, ...] = ()
     stubs: int = 0
     others: tuple[tuple[tuple[str, ...], int], ...] = ()
+    by_key: tuple[Spec, ...] = ()
 
     @property
     def groups(self) -> tuple[tuple[Candidate, ...], ...]:
@@ -126,6 +129,7 @@ def detect(samples: Sequence[Sample], specs: Iterable[Spec]) -> Detection:
         doubts=tuple(candidate.question for candidate in chosen if candidate.question is not None),
         stubs=search.stubs,
         others=search.others(),
+        by_key=() if chosen else tuple(one.spec for one in matches if has_own_keys(one.spec, telling)),
     )
 
 

@@ -181,6 +181,13 @@ def _says_much(rule: KeyRule) -> bool:
     return bool(rule.equals or rule.prefix or rule.suffix or rule.contains)
 
 
+def has_own_keys(spec: Spec, samples: Iterable[Sample]) -> bool:
+    """Whether all rows have a layout's key names, and not only such as any table may have."""
+    own = set(spec.key_names)
+    telling = any(name.lower() not in COMMON_NAMES for name in own)
+    return telling and all(set(sample.keys) == own for sample in samples)
+
+
 def known_names(spec: Spec) -> frozenset[str]:
     """Collect every attribute that a layout has a word for."""
     return attribute_names(spec.document) | {name for name, _ in (*spec.signature, *spec.carries)}
