@@ -240,3 +240,21 @@ def test_an_idle_table_is_known_by_its_key() -> None:
     assert (idle.chosen, [spec.name for spec in idle.by_key]) == ((), ["terraform"])
     assert found({"Digest": {"S": "ab"}}).by_key == ()
     assert found(OPEN).by_key == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "key", "confidence"),
+    [
+        (CLOSED, "id", "likely"),
+        ({**CLOSED, "name": {"S": "n"}}, "id", "a guess"),
+        ({"owner": {"S": "o"}, "leasedUntil": {"S": "2026-11-23T08:10:30Z"}}, "key", "a guess"),
+        (
+            {"owner": {"S": "o"}, "leasedUntil": {"S": "2026-11-23T08:10:30Z"}, "ttl": {"S": "2026-11-25T08:10:30Z"}},
+            "key",
+            "sure",
+        ),
+    ],
+)
+def test_a_few_everyday_names_beside_others_are_a_guess(row: dict[str, Any], key: str, confidence: str) -> None:
+    """Any application may have an `owner` and a `guid`, or a `leasedUntil`: a lock's row has all of it and no more."""
+    assert found(row, row, key=key).confidence == confidence

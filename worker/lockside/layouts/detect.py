@@ -38,6 +38,10 @@ SURE_SCORE: Final = 0.9
 SURE_MARGIN: Final = 0.1
 SURE_EVIDENCE: Final = 2.0
 LIKELY_SCORE: Final = 0.6
+THIN_SCORE: Final = 0.75
+THIN_STRANGE_MAX: Final = 0.5
+"""A lock layout of a few everyday names (`owner`, `guid`) is likely only of rows that have them, and little else."""
+
 ANOTHER_SCORE: Final = 0.8
 EVIDENCE_MIN: Final = 1.0
 """A layout that says less of itself (one attribute `data`) is never chosen, only named."""
@@ -250,6 +254,10 @@ def _doubted(taken: Candidate, rows: Sequence[Row], dropped: Sequence[Spec]) -> 
 def _confidence(found: Match, score: float, *, alone: bool) -> Confidence:
     if score >= SURE_SCORE and alone and found.evidence >= SURE_EVIDENCE:
         return "sure"
+    # Sessions often have attributes of their users' own, so those say nothing there.
+    thin = found.spec.traits.kind == "lock" and found.evidence <= SURE_EVIDENCE
+    if thin and (score < THIN_SCORE or found.strange() > THIN_STRANGE_MAX):
+        return "a guess"
     return "likely" if score >= LIKELY_SCORE else "a guess"
 
 

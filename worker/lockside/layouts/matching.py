@@ -109,6 +109,13 @@ class Match:
         fit = self.fits[at]
         return fit is not None and fit >= FIT_MIN
 
+    def strange(self) -> float:
+        """Return the share of the rows that fit which have an attribute that the layout does not know."""
+        known = known_names(self.spec)
+        fitting = [row for at, row in enumerate(self.rows) if self.good(at)]
+        odd = sum(row.weight for row in fitting if any(name not in known for name, _ in row.kind))
+        return 0.0 if is_flat(self.spec) or not fitting else odd / sum(row.weight for row in fitting)
+
     def mean(self, rows: Iterable[int]) -> float:
         """Return the mean fit over some rows; a row that is not claimed fits with 0."""
         whole = total = 0.0
