@@ -141,6 +141,20 @@ def test_several_kinds_of_rows_become_sources_that_do_not_meet(site: Site) -> No
     assert SECRET not in json.dumps(answer)
 
 
+def test_sources_that_no_filter_tells_apart_say_so(site: Site) -> None:
+    """Java's locks beside Go's: both layouts claim every row, so the first source would take and misread the others."""
+    site.create("key", stream=STREAM)
+    site.put(locks(3))
+    site.put({**row, "key": {"S": f"go-{n}"}, "leaseDuration": {"S": "20s"}} for n, row in enumerate(locks(2)))
+    answer = site.answer()
+    assert [one["layout"] for one in answer["sources"]] == ["awslabs", "dynamolock"]
+    (asked,) = answer["sources"][0]["asks"]
+    assert asked.startswith("rows: it would also take 2 sampled rows of dynamolock and misread them")
+    assert "table of its own" in asked
+    assert answer["sources"][1]["asks"] == []
+    assert f"# {asked}" in site.detect().stdout
+
+
 def test_a_question_is_left_open_in_the_block(site: Site) -> None:
     """Where a lease may be seconds or milliseconds nothing is chosen: exit 1, and the block is refused as it is."""
     site.create("key", stream=STREAM)
@@ -194,6 +208,15 @@ def test_nothing_to_tell_from_is_said_as_such(site: Site) -> None:
     foreign = site.detect()
     assert (foreign.exit_code, "No layout fits" in foreign.stdout) == (1, True)
     assert "key, total" in foreign.stdout
+
+
+def test_an_idle_table_is_named_by_its_key(site: Site) -> None:
+    """Terraform's digests are no locks; the key of the table tells that its locks may come, and the exit is still 1."""
+    site.create("LockID", stream=STREAM)
+    site.put([{"LockID": {"S": "bucket/state-md5"}, "Digest": {"S": "ab"}}])
+    result = site.detect()
+    assert (result.exit_code, "terraform: it has this table's key, LockID" in result.stdout) == (1, True)
+    assert site.answer()["near_by_key"] == ["terraform"]
 
 
 def test_a_missing_table_is_wrong_use(site: Site) -> None:

@@ -118,19 +118,99 @@ def test_all_faults_are_told_at_once_with_field_and_value() -> None:
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        ({"kind": "lokc"}, "kind"),
+        ({"kind": "lokc"}, "kind: 'lokc' is not allowed: it must be one of 'lock', 'session'"),
+        ({"release": {"mode": "delete"}}, "release.rule: is missing; it must be one of 'none', 'exists', 'absent'"),
+        ({"release": {"rule": "exist", "mode": "mark"}}, "release.rule: 'exist' is not allowed: it must be one of"),
+        ({"release": "none"}, "release: 'none' is not allowed: it must be a table"),
+        ({"keys": "id"}, "keys: 'id' is not allowed: it must be a table"),
+        ({"payload": {"attr": "x"}}, "(value {'attr': 'x'}); it belongs to kind = 'session', not 'lock'"),
+        ({"absnt_user": "no"}, "absnt_user: no such field (value 'no')"),
+        ({"owner": {"attr": "o", "payload": "x"}}, "owner.payload: no such field (value 'x')"),
         ({"name": "Not A Name"}, "name: 'Not A Name'"),
         ({"principals": ["x"]}, "principals: no such field"),
         ({"lease": {"attr": "l", "unit": "s"}, "deadline": {"attr": "d", "unit": "s"}}, "only one of them"),
         ({"owner": None}, "rows.required"),
         ({"keys": {"names": ["a", "b", "c"]}}, "keys.names"),
-        ({"release": {"rule": "none", "mode": "delete", "attr": "x"}}, "release.attr: no such field"),
+        (
+            {"release": {"rule": "none", "mode": "delete", "attr": "x"}},
+            "release.attr: no such field (value 'x'); it belongs to rule = 'exists' or 'absent' or 'equals'",
+        ),
         ({"rows": {"required": {"a": ["TEXT"]}}}, "rows.required.a.0: 'TEXT'"),
     ],
 )
 def test_faulty_lock_layouts_are_refused(change: dict[str, Any], part: str) -> None:
     """Each kind of fault is told by its field."""
     assert part in refusal({**LOCK, **change})
+
+
+def test_a_value_of_no_kind_that_is_allowed_is_told_once_by_its_field() -> None:
+    """A field that takes text, numbers or truth values has one fault, at the path that stands in the file."""
+    told = refusal(
+        {
+            **LOCK,
+            "release": {"rule": "equals", "attr": "x", "mode": "mark", "value": 1.5},
+            "rows": {"equals": {"s": ["a", 2.5]}},
+        }
+    )
+    allowed = "is not allowed: it must be text, a whole number, or true or false"
+    assert told.splitlines()[1:] == [f"  rows.equals.s.1: 2.5 {allowed}", f"  release.value: 1.5 {allowed}"]
+
+
+def test_a_field_is_never_suggested_for_itself() -> None:
+    """What stands in the wrong table is not misspelt."""
+    told = refusal({**LOCK, "attr": "x", "owner": {"attr": "o", "payload": "x"}})
+    assert "did you mean attr" not in told
+    assert "did you mean payload" not in told
+
+
+NO_OWNER: dict[str, Any] = {"rule": "absent", "attr": "who", "mode": "mark"}
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"deadline": {"attr": "d", "unit": "iso"}}, "deadline.types: ['N'] with unit \"iso\""),
+        (
+            {"deadline": {"attr": "d", "unit": "s", "otherwise": {"attr": "e", "unit": "iso"}}},
+            "deadline.otherwise.types: ['N'] with unit",
+        ),
+        (
+            {"deadline": {"attr": "d", "unit": "s", "none_until": {"attr": "e", "unit": "iso"}}},
+            "deadline.none_until.types: ['N'] with unit",
+        ),
+        ({"lease": {"attr": "l", "unit": "go-duration"}}, "lease.types: ['N'] with unit \"go-duration\""),
+        ({"release": {"rule": "lease_equals", "value": 1, "mode": "mark"}}, "without a lease"),
+        ({"release": {"rule": "none", "mode": "mark"}}, 'release.mode: "mark" with rule "none"'),
+        ({"release": {"rule": "none", "mode": "both"}}, 'release.mode: "both" with rule "none"'),
+        ({"release": NO_OWNER, "rows": {"required": {"who": []}}}, "all would be held for ever"),
+        ({"release": NO_OWNER, "rows": {"equals": {"who": ["a"]}}}, "all would be held for ever"),
+        ({"release": {"rule": "exists", "attr": "who", "mode": "mark"}}, "all would be free for ever"),
+        ({"release": NO_OWNER, "rows": {"absent": ["who"]}}, "all would be free for ever"),
+        ({"rows": {"absent": ["x"], "required": {"x": []}}}, "rows.absent: ['x'] must be there"),
+        ({"keys": {"names": ["id", "id"]}}, "keys.names: ['id', 'id'] names one attribute twice"),
+        ({"lease": {"attr": "l", "unit": "s"}, "prunes": True}, "prunes: a contender's clearing"),
+    ],
+)
+def test_lock_layouts_that_can_never_work_are_refused(change: dict[str, Any], part: str) -> None:
+    """Written well, and yet every row would be unreadable, or no lock ever free: told before a row is seen."""
+    told = refusal({**LOCK, "owner": {"attr": "who"}, **change})
+    assert len(told.splitlines()) == 2
+    assert part in told
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"deadline": {"attr": "d", "unit": "iso", "types": ["S", "N"]}},
+        {"lease": {"attr": "l", "unit": "go-duration", "types": ["S"]}},
+        {"release": NO_OWNER},
+        {"deadline": {"attr": "d", "unit": "s"}, "prunes": True},
+        {"rows": {"sort": {"prefix": ["_"]}}},
+    ],
+)
+def test_lock_layouts_that_look_alike_and_work_are_taken(change: dict[str, Any]) -> None:
+    """Also a rule on a sort key that the client does not name: its users' tables may have one."""
+    assert load({**LOCK, "owner": {"attr": "who"}, **change}, "mine.toml").name == LOCK["name"]
 
 
 def test_session_layouts_never_name_a_codec_that_executes() -> None:

@@ -150,7 +150,7 @@ def test_a_deadline_settles_its_unit(expires: str, layout: str) -> None:
 def test_a_deadline_of_nothing_settles_nothing() -> None:
     """0 is a mark in every unit: it is asked."""
     row = {"lock_owner": {"S": "a"}, "lock_until": {"N": "0"}}
-    detection = detected([row], *units_of("deadline", releases=("delete", "both")))
+    detection = detected([row], *units_of("deadline", releases=("delete", "never")))
     assert detection.question is not None
 
 
@@ -212,3 +212,49 @@ def test_hostile_rows_do_not_break_detection() -> None:
     image: dict[str, Any] = {**keys, "owner": 5, "guid": {"B": 1}, "expires": []}
     detection = detect([Sample(keys, image)], builtin())
     assert detection.sampled == 1
+
+
+LEASE: dict[str, Any] = {
+    "leaseCounter": {"N": "0"},
+    "ownerSwitchesSinceCheckpoint": {"N": "0"},
+    "checkpoint": {"S": "LATEST"},
+    "checkpointSubSequenceNumber": {"N": "0"},
+}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [[LEASE], [LEASE, {**LEASE, "leaseOwner": {"S": "w1"}}], [LEASE, LEASE, {**LEASE, "leaseOwner": {"S": "w1"}}]],
+)
+def test_leases_that_nobody_owns_are_leases(rows: list[dict[str, Any]]) -> None:
+    """KCL creates its rows without an owner, and an eviction takes it away: so a full row need not have one."""
+    detection = found(*rows, key="leaseKey")
+    assert names(detection) == ["kcl"]
+    assert (detection.chosen[0].rows, detection.others, detection.confidence) == (len(rows), (), "sure")
+
+
+def test_an_idle_table_is_known_by_its_key() -> None:
+    """Terraform's digests are no locks and fit no layout: its key says whose table it may be. `id` says nothing."""
+    keys = {"LockID": {"S": "bucket/state-md5"}}
+    idle = detect([Sample(keys, {**keys, "Digest": {"S": "ab"}})], builtin())
+    assert (idle.chosen, [spec.name for spec in idle.by_key]) == ((), ["terraform"])
+    assert found({"Digest": {"S": "ab"}}).by_key == ()
+    assert found(OPEN).by_key == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "key", "confidence"),
+    [
+        (CLOSED, "id", "likely"),
+        ({**CLOSED, "name": {"S": "n"}}, "id", "a guess"),
+        ({"owner": {"S": "o"}, "leasedUntil": {"S": "2026-11-23T08:10:30Z"}}, "key", "a guess"),
+        (
+            {"owner": {"S": "o"}, "leasedUntil": {"S": "2026-11-23T08:10:30Z"}, "ttl": {"S": "2026-11-25T08:10:30Z"}},
+            "key",
+            "sure",
+        ),
+    ],
+)
+def test_a_few_everyday_names_beside_others_are_a_guess(row: dict[str, Any], key: str, confidence: str) -> None:
+    """Any application may have an `owner` and a `guid`, or a `leasedUntil`: a lock's row has all of it and no more."""
+    assert found(row, row, key=key).confidence == confidence

@@ -155,6 +155,11 @@ def test_a_deadline_that_is_moved_to_let_go_needs_to_be_told_from_an_acquisition
     ("layout", "renamed", "image"),
     [
         ("kcl", {"leaseOwner": "o", "checkpointOwner": "h", "entityType": "t"}, {"o": {"S": "a"}, "h": {"S": "b"}}),
+        (
+            "kcl",
+            {"checkpoint": "c", "checkpointSubSequenceNumber": "n", "checkpointOwner": "h"},
+            {"c": {"S": "9"}, "n": {"N": "3"}, "h": {"S": "b"}},
+        ),
         ("powertools", {"in_progress_expiration": "p", "expiration": "e"}, {"e": {"N": "7"}}),
         ("deltalock", {"leaseDuration": "l", "isNonAcquirable": "x"}, {"l": {"N": "7"}, "x": {"S": "1"}}),
     ],

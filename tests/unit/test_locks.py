@@ -15,6 +15,7 @@ FREE: Final = replace(HELD, released=True)
 BEAT: Final = replace(HELD, version="2")
 OTHER: Final = replace(HELD, owner="beta", version="2")
 FENCED: Final = replace(HELD, fence="1")
+FREED: Final = replace(FENCED, released=True)
 RELATIVE: Final = Traits(kind="lock", clock="relative", releases="both")
 MARKING: Final = replace(RELATIVE, releases="mark")
 FENCING: Final = replace(MARKING, acquire_signature=True)
@@ -30,6 +31,7 @@ LONG_PAST, AHEAD = CREATED_MS - 60_000, CREATED_MS + 60_000
 UNTIL: Final = LockRow("alpha", "1", None, AHEAD, released=False, acquired_at="1", until_ms=AHEAD)
 LAPSED: Final = replace(UNTIL, deadline_ms=LONG_PAST, until_ms=LONG_PAST)
 AGAIN: Final = replace(UNTIL, owner="beta", version="2", acquired_at="2", deadline_ms=AHEAD * 2, until_ms=AHEAD * 2)
+UNDATED: Final = replace(LAPSED, version=None, acquired_at=None)
 ANONYMOUS: Final = replace(UNTIL, owner=None, acquired_at=None, until_ms=None)
 
 PAST: Final = replace(ANONYMOUS, deadline_ms=LONG_PAST)
@@ -66,6 +68,8 @@ CASES: Final[list[Case]] = [
         ("effective_later",),
         True,
     ),
+    ("until taken", SHARED, UNTIL, replace(AGAIN, acquired_at=None), False, "lock.acquired", (), True),
+    ("until unclear", SHARED, UNTIL, UNDATED, False, "lock.changed", (), True),
     ("11", SHARED, UNTIL, UNTIL, False, None, (), False),
     ("6 pruned", PRUNING, LAPSED, replace(LAPSED, owner=None, released=True), False, "lock.released", PRUNED, True),
     ("6", PRUNING, UNTIL, replace(UNTIL, owner=None, released=True), False, "lock.released", (), True),
@@ -86,6 +90,10 @@ CASES: Final[list[Case]] = [
         ("resurrected",),
         True,
     ),
+    ("7", FENCING, FREED, replace(FENCED, owner="beta", version="2"), False, "lock.acquired", (), True),
+    ("7", FENCING, FREE, OTHER, False, "lock.acquired", (), True),
+    ("7 unsigned", FENCING, FREE, BEAT, False, "lock.acquired", (), True),
+    ("7 unsigned", FENCING, FREED, BEAT, False, "lock.acquired", (), True),
     ("7", FENCING, replace(FENCED, released=True), replace(FENCED, fence="2"), False, "lock.acquired", (), True),
     ("8 owner", RELATIVE, FREE, replace(OTHER, released=True), False, "lock.acquired", ("stale_marker",), True),
     ("8 version", RELATIVE, FREE, replace(BEAT, released=True), False, "lock.renewed", ("after_release",), False),
@@ -119,6 +127,8 @@ CASES: Final[list[Case]] = [
     ),
     ("10 certain", FENCING, FENCED, replace(FENCED, version="2"), False, "lock.renewed", (), False),
     ("10", RELATIVE, HELD, BEAT, False, "lock.renewed", (), False),
+    ("10", FENCING, HELD, BEAT, False, "lock.renewed", (), False),
+    ("10", FENCING, FENCED, BEAT, False, "lock.renewed", (), True),
     ("11", RELATIVE, HELD, HELD, False, None, (), False),
     ("11 data", RELATIVE, HELD, replace(HELD, lease_ms=9_000), False, "lock.changed", (), False),
 ]
@@ -146,13 +156,45 @@ def test_rule(  # noqa: PLR0913  # a row of the table is its arguments
 
 def test_every_rule_has_a_case() -> None:
     """No row of the table goes untested."""
-    assert {rule.rule for rule in locks.TABLE} == {case[0] for case in CASES}
+    assert {rule.rule for rule in locks.TABLE} == {*(case[0] for case in CASES), "3 left"}
+
+
+@pytest.mark.parametrize("traits", [RELATIVE, MARKING, RETIRING, SHARED, ABSOLUTE, WRITTEN_ONCE])
+@pytest.mark.parametrize("old", [HELD, FREE, LAPSED])
+def test_a_row_that_stays_and_is_no_lock_any_more_was_not_let_go(traits: Traits, old: LockRow) -> None:
+    """No client writes so: what became of the lock is not known, whatever its clients do to let go."""
+    rewritten = replace(change(old, None), operation="MODIFY", new={})
+    event, matched = locks.classify(LockChange(rewritten, old, None, traits, recipe()))
+    assert event is not None
+    assert (matched.rule, event.type, event.certainty, event.reason) == (
+        "3 left",
+        "lock.changed",
+        "unknown",
+        "row_no_longer_a_lock",
+    )
+    assert (event.actor, event.flags, event.recorded) == ("alpha", (), True)
 
 
 def test_a_relative_renewal_is_only_inferred() -> None:
     """A heartbeat and a takeover under the same owner's name look the same, unless a fence tells."""
     assert classified(RELATIVE, HELD, BEAT).certainty == "inferred"
     assert classified(FENCING, FENCED, replace(FENCED, version="2")).certainty == "certain"
+
+
+def test_without_its_signature_a_renewal_or_an_acquisition_is_only_inferred() -> None:
+    """A fence that is missing, or that cannot be read, tells nothing: neither for one nor for the other."""
+    assert classified(FENCING, HELD, BEAT).certainty == "inferred"
+    assert classified(FENCING, FENCED, BEAT).certainty == "inferred"
+    assert classified(FENCING, HELD, replace(FENCED, version="2")).certainty == "inferred"
+    assert classified(FENCING, FREE, BEAT).certainty == "inferred"
+    assert classified(SHARED, UNTIL, UNDATED).certainty == "unknown"
+
+
+def test_a_free_row_that_another_takes_is_no_resurrection() -> None:
+    """A heartbeat rewrites its own owner; so with the same token, or none, another's name is an acquisition."""
+    for old, new in [(FREED, replace(FENCED, owner="beta", version="2")), (FREE, OTHER)]:
+        event = classified(FENCING, old, new)
+        assert (event.type, event.certainty, event.actor, event.flags) == ("lock.acquired", "certain", "beta", ())
 
 
 def test_a_removal_is_only_inferred_to_be_a_release() -> None:
@@ -173,13 +215,15 @@ def test_actor_of_a_release_is_the_holder() -> None:
     assert classified(RELATIVE, HELD, None).actor == "alpha"
 
 
-def test_a_handoff_that_ends_is_marked_on_the_renewal() -> None:
-    """The owner's name does not change by it any more, so it is only a flag."""
+def test_a_handoff_that_ends_is_marked() -> None:
+    """On the renewal, as the owner's name does not change by it any more; or on a transfer back, or to a third."""
     handing = replace(OTHER, handoff="alpha")
     event = classified(BALANCING, handing, replace(handing, handoff=None, version="3"))
     assert (event.type, event.flags, event.recorded) == ("lock.renewed", ("handoff_ended",), False)
-    third = classified(BALANCING, handing, replace(handing, owner="gamma", version="3"))
-    assert (third.type, third.flags) == ("lock.transferred", ())
+    third = classified(BALANCING, handing, replace(handing, owner="gamma", handoff=None, version="3"))
+    assert (third.type, third.flags) == ("lock.transferred", ("handoff_ended",))
+    back = classified(BALANCING, handing, replace(handing, owner="alpha", handoff=None, version="3"))
+    assert (back.type, back.actor, back.flags) == ("lock.transferred", "alpha", ("handoff_ended",))
 
 
 def test_progress_is_marked_on_the_renewal() -> None:

@@ -68,14 +68,15 @@ def test_the_first_source_that_claims_a_row_has_it() -> None:
 
 
 def test_a_row_that_leaves_the_filter_is_gone_for_its_source() -> None:
-    """A filter on an attribute that changes makes rows come and go like any others."""
+    """A filter on an attribute that changes makes rows come and go; the lock is held on, and its source cannot tell."""
     source = filtered("red", Rows(equals={"team": ["red"]}))
     row = pydynlock("alpha", "v1")
     red, blue = {**row, "team": {"S": "red"}}, {**row, "team": {"S": "blue"}}
     change = decode_record(wire(1, KEY, red, blue), SHARD, SCHEMA, 1_000)
-    event = interpret_for(change, (source,))[1].event
-    assert event is not None
-    assert event.type == "lock.released"
+    told = interpret_for(change, (source,))[1]
+    assert told.event is not None
+    assert (told.event.type, told.event.certainty) == ("lock.changed", "unknown")
+    assert told.after is None
 
 
 def test_the_filter_is_part_of_the_recipe_and_no_filter_is_as_before() -> None:

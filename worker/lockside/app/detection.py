@@ -126,11 +126,16 @@ def _proposals(  # noqa: PLR0913, PLR0917 - what a proposal is made of
     known: "Registry",
 ) -> Iterator[Proposal]:
     groups = sorted(detection.groups, key=lambda group: any(one.spec.rows.asks_nothing for one in group))
-    for group in groups:
+    for at, group in enumerate(groups):
         specs = tuple(candidate.spec for candidate in group)
         own = [row for row in rows if _is_full(specs, row)]
         question = next((candidate.question for candidate in group if candidate.question is not None), None)
         rule, left_in = _filter(specs, schema, rows)
+        let_in = [row for row in rows if _claimed(specs, schema, row) and _passes(rule, row)]
+        taken = {
+            later[0].spec.family: _misread(specs, tuple(one.spec for one in later), schema, let_in)
+            for later in groups[at + 1 :]
+        }
         yield Proposal(
             id=_id(table, specs, alone=len(groups) == 1),
             table=table,
@@ -139,7 +144,7 @@ def _proposals(  # noqa: PLR0913, PLR0917 - what a proposal is made of
             rows=rule,
             attributes=_attributes(group, schema, own, ttl),
             question=question,
-            asks=tuple(_asks(specs, left_in=left_in)),
+            asks=tuple(_asks(specs, left_in=left_in, taken=taken)),
         )
 
 
@@ -186,6 +191,22 @@ def _claimed(specs: Sequence["Spec"], schema: KeySchema, row: Image) -> bool:
     return any(spec.claims(key, row) for spec in specs)
 
 
+def _passes(rule: Mapping[str, Any], row: Image) -> bool:
+    return all(has_type(row, name, frozenset(types)) for name, types in rule.get("required", {}).items())
+
+
+def _misread(specs: Sequence["Spec"], others: Sequence["Spec"], schema: KeySchema, let_in: Sequence[Image]) -> int:
+    """Count the rows that a source would take from one that stands after it, and misread."""
+    return sum(
+        _is_full(others, row) and _claimed(others, schema, row) and _reads(others, row) and not _reads(specs, row)
+        for row in let_in
+    )
+
+
+def _reads(specs: Sequence["Spec"], row: Image) -> bool:
+    return any(not spec.read(row).faults for spec in specs)
+
+
 def _attributes(group: Sequence[Candidate], schema: KeySchema, own: Sequence[Image], ttl: str | None) -> dict[str, str]:
     """Find what a source's `attributes` must say: what detection found renamed, the TTL's name, a flat row's key."""
     names = {was: new for candidate in group for was, new in candidate.attributes}
@@ -200,7 +221,7 @@ def _attributes(group: Sequence[Candidate], schema: KeySchema, own: Sequence[Ima
     return names
 
 
-def _asks(specs: Sequence["Spec"], *, left_in: int) -> Iterator[str]:
+def _asks(specs: Sequence["Spec"], *, left_in: int, taken: Mapping[str, int]) -> Iterator[str]:
     """Say what no row tells, and the source's settings must."""
     if any(spec.needs_lease for spec in specs):
         yield "lease_ms: the rows hold no lease; set it to what the clients are configured with, in milliseconds"
@@ -208,3 +229,10 @@ def _asks(specs: Sequence["Spec"], *, left_in: int) -> Iterator[str]:
         yield "principal: the layout knows no place for a user; name the paths at which yours stands, if there are any"
     if left_in:
         yield f"rows: it would also take {left_in} sampled rows of another kind; tell them apart by their keys"
+    for family, count in taken.items():
+        if count:
+            yield (
+                f"rows: it would also take {count} sampled rows of {family} and misread them, as no attribute tells "
+                "the two apart; filter both sources by their keys (rows.partition) or by an attribute that only one "
+                "client's rows have, or give each client a table of its own"
+            )

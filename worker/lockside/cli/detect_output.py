@@ -27,6 +27,7 @@ def as_json(answer: "Answer") -> str:
         "stubs": found.stubs,
         "others": [{"attributes": list(names), "rows": count} for names, count in found.others],
         "near": [] if answer.proposals else [_candidate(one) for one in found.candidates[:3]],
+        "near_by_key": [spec.name for spec in found.by_key],
         "findings": list(answer.findings),
         "watched_by": list(answer.watched),
         "toml": "\n\n".join("\n".join(toml(proposal)) for proposal in answer.proposals),

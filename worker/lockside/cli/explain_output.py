@@ -175,6 +175,11 @@ def near_misses(detection: "Detection", limit: int = 3) -> Iterator[str]:
     """Say why the layouts that came nearest are not it."""
     for candidate in detection.candidates[:limit]:
         yield from _candidate_lines(candidate)
+    for spec in detection.by_key[:limit]:
+        yield (
+            f"  {spec.name}: it has this table's key, {' and '.join(spec.key_names)}; if the table is its clients', "
+            "none of its rows was sampled"
+        )
 
 
 def _candidate_lines(candidate: "Candidate") -> Iterator[str]:

@@ -4,7 +4,7 @@ A pure function of the change, the layout and the recipe (law 2). It remembers n
 """
 
 from dataclasses import replace
-from typing import Literal
+from typing import Final, Literal
 
 from lockside.core import instants, locks, sessions
 from lockside.core.attributes import Image
@@ -13,6 +13,8 @@ from lockside.core.entity import bounded
 from lockside.core.event import Event, Hold, Interpretation
 from lockside.core.recipe import Recipe, Source
 from lockside.core.row import Layout, LockRow, Row, SessionRow, released
+
+VERSION_FAULTS: Final = frozenset({"version_missing", "version_unreadable", "version_empty"})
 
 UNCLAIMED = Interpretation(event=None, reason="unclaimed", before=None, after=None)
 
@@ -96,7 +98,9 @@ def _hold(change: Change, row: Row | None, layout: Layout, recipe: Recipe, old: 
                 lease_ms = recipe.lease_ms
         case SessionRow():
             actor, version, lease_ms = row.principal, None, None
-    timed = lease_ms is not None or row.deadline_ms is not None
+    # A lease without its version cannot be proved to have lapsed: no read would show that its holder wrote (law 5).
+    unproved = row.deadline_ms is None and not VERSION_FAULTS.isdisjoint(row.faults)
+    timed = (lease_ms is not None and not unproved) or row.deadline_ms is not None
     held_until_ms = old.deadline_ms if old is not None and not released(old) else None
     past = instants.born_expired(change.created_ms, row.deadline_ms, held_until_ms)
     return Hold(

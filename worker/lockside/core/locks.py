@@ -5,6 +5,7 @@ moving their deadline. A rule sees the old row, the new row, the creation time a
 needs memory is an observer's to tell.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,6 +38,11 @@ class LockChange:
         return self.old is not None and self.new is None
 
     @property
+    def left(self) -> bool:
+        """The row is still there, and no lock row any more: an attribute is gone, or of a type no client writes."""
+        return self.vanished and self.change.operation == "MODIFY"
+
+    @property
     def was_held(self) -> bool:
         """Held before."""
         return self.old is not None and not self.old.released
@@ -67,14 +73,22 @@ class LockChange:
         return self.new is not None and self.new.handoff is not None and (self.old is None or self.old.handoff is None)
 
     @property
+    def signed(self) -> bool:
+        """Both rows have what tells an acquisition from a renewal; where one lacks it, or has it garbled, none can."""
+        return any(True for _ in self._signatures())
+
+    @property
     def signed_anew(self) -> bool:
         """The row itself tells a new acquisition: another fence or acquisition time."""
-        return (
-            self.traits.acquire_signature
-            and self.old is not None
-            and self.new is not None
-            and (self.old.fence, self.old.acquired_at) != (self.new.fence, self.new.acquired_at)
-        )
+        return any(before != after for before, after in self._signatures())
+
+    def _signatures(self) -> Iterator[tuple[str, str]]:
+        if self.old is None or self.new is None or not self.traits.acquire_signature:
+            return
+        pairs = ((self.old.fence, self.new.fence), (self.old.acquired_at, self.new.acquired_at))
+        for before, after in pairs:
+            if before is not None and after is not None:
+                yield before, after
 
     @property
     def held_anew(self) -> bool:
@@ -124,6 +138,7 @@ TABLE: Final[tuple[Rule[LockChange], ...]] = (
     Rule("1 free", lambda c: c.appeared, "lock.changed", "row_appeared_free"),
     Rule("2", lambda c: c.vanished and c.change.by_ttl and c.was_held, "lock.purged", "ttl_removed_held_row"),
     Rule("2 free", lambda c: c.vanished and c.change.by_ttl, "lock.purged", "ttl_removed_free_row"),
+    Rule("3 left", lambda c: c.left, "lock.changed", "row_no_longer_a_lock", certainty="unknown"),
     Rule("3", lambda c: c.vanished and not c.was_held, "lock.deleted", "free_row_removed"),
     Rule("3 retired", lambda c: c.vanished and c.traits.retires, "lock.deleted", "row_retired"),
     Rule(
@@ -154,10 +169,17 @@ TABLE: Final[tuple[Rule[LockChange], ...]] = (
     ),
     Rule(
         "until taken",
-        lambda c: c.lets_go_by_deadline and c.signed_anew,
+        lambda c: c.lets_go_by_deadline and (c.signed_anew or (c.owner_changed and not c.signed)),
         "lock.acquired",
         "taken_after_release_or_lapse",
         certainty="inferred",
+    ),
+    Rule(
+        "until unclear",
+        lambda c: c.lets_go_by_deadline and not c.signed and c.old != c.new,
+        "lock.changed",
+        "acquired_or_released",
+        certainty="unknown",
     ),
     Rule(
         "until released",
@@ -185,10 +207,18 @@ TABLE: Final[tuple[Rule[LockChange], ...]] = (
     Rule("6", lambda c: c.was_held and not c.is_held, "lock.released", "marked_free"),
     Rule(
         "7 resurrected",
-        lambda c: not c.was_held and c.is_held and c.traits.acquire_signature and not c.signed_anew,
+        # A heartbeat rewrites its own owner: another one has taken the lock, whatever the token says.
+        lambda c: not c.was_held and c.is_held and c.signed and not c.signed_anew and not c.owner_changed,
         "lock.renewed",
         "heartbeat_after_release",
         flags=("resurrected",),
+    ),
+    Rule(
+        "7 unsigned",
+        lambda c: not c.was_held and c.is_held and c.traits.acquire_signature and not c.signed and not c.owner_changed,
+        "lock.acquired",
+        "free_row_taken_or_heartbeat_after_release",
+        certainty="inferred",
     ),
     Rule("7", lambda c: not c.was_held and c.is_held, "lock.acquired", "free_row_taken"),
     Rule(
@@ -249,7 +279,7 @@ TABLE: Final[tuple[Rule[LockChange], ...]] = (
     ),
     Rule(
         "10 certain",
-        lambda c: c.version_changed and (c.traits.acquire_signature or c.traits.clock == "none"),
+        lambda c: c.version_changed and (c.signed or c.traits.clock == "none"),
         "lock.renewed",
         "heartbeat",
     ),
@@ -330,7 +360,7 @@ def _marks(c: LockChange, event: EventType) -> tuple[str, ...]:
         marks.append("blocked")
     if c.old is None or c.new is None:
         return tuple(marks)
-    if event == "lock.renewed" and c.old.handoff is not None and c.new.handoff is None:
+    if event in {"lock.renewed", "lock.transferred"} and c.old.handoff is not None and c.new.handoff is None:
         marks.append("handoff_ended")
     if event == "lock.renewed" and c.old.progress != c.new.progress:
         marks.append("progress")

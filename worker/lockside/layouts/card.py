@@ -105,6 +105,8 @@ def _read_as(table: schema.Table) -> str:
     match table:
         case schema.PayloadData():
             return ", ".join(table.codecs) or "opaque"
+        case schema.Progress() if table.beside:
+            return f"with {', '.join(table.beside)}"
         case schema.Ttl():
             return "the deadline itself" if table.is_deadline else "cleanup only"
         case schema.ReleaseEquals():

@@ -22,6 +22,7 @@ from lockside.layouts.matching import (
     Sample,
     Weighed,
     guess_order,
+    has_own_keys,
     known_names,
     match,
     weighed,
@@ -37,6 +38,10 @@ SURE_SCORE: Final = 0.9
 SURE_MARGIN: Final = 0.1
 SURE_EVIDENCE: Final = 2.0
 LIKELY_SCORE: Final = 0.6
+THIN_SCORE: Final = 0.75
+THIN_STRANGE_MAX: Final = 0.5
+"""A lock layout of a few everyday names (`owner`, `guid`) is likely only of rows that have them, and little else."""
+
 ANOTHER_SCORE: Final = 0.8
 EVIDENCE_MIN: Final = 1.0
 """A layout that says less of itself (one attribute `data`) is never chosen, only named."""
@@ -76,7 +81,8 @@ class Detection:
     """The layouts found, none if no layout fits; `candidates` are all that fit some row, or came near, best first.
 
     `sampled` counts rows that tell something, `stubs` those of them that have only a part of a chosen layout's
-    attributes, `others` those of no layout: their attributes' names, and how many rows have them.
+    attributes, `others` those of no layout: their attributes' names, and how many rows have them. `by_key` are layouts,
+    if none fits, that have the table's key names: it may be theirs, and idle.
     """
 
     chosen: tuple[Candidate, ...]
@@ -86,6 +92,7 @@ class Detection:
     doubts: tuple[str, ...] = ()
     stubs: int = 0
     others: tuple[tuple[tuple[str, ...], int], ...] = ()
+    by_key: tuple[Spec, ...] = ()
 
     @property
     def groups(self) -> tuple[tuple[Candidate, ...], ...]:
@@ -126,6 +133,7 @@ def detect(samples: Sequence[Sample], specs: Iterable[Spec]) -> Detection:
         doubts=tuple(candidate.question for candidate in chosen if candidate.question is not None),
         stubs=search.stubs,
         others=search.others(),
+        by_key=() if chosen else tuple(one.spec for one in matches if has_own_keys(one.spec, telling)),
     )
 
 
@@ -246,6 +254,10 @@ def _doubted(taken: Candidate, rows: Sequence[Row], dropped: Sequence[Spec]) -> 
 def _confidence(found: Match, score: float, *, alone: bool) -> Confidence:
     if score >= SURE_SCORE and alone and found.evidence >= SURE_EVIDENCE:
         return "sure"
+    # Sessions often have attributes of their users' own, so those say nothing there.
+    thin = found.spec.traits.kind == "lock" and found.evidence <= SURE_EVIDENCE
+    if thin and (score < THIN_SCORE or found.strange() > THIN_STRANGE_MAX):
+        return "a guess"
     return "likely" if score >= LIKELY_SCORE else "a guess"
 
 

@@ -8,8 +8,8 @@ from lockside.core.attributes import Image
 from lockside.core.entity import bounded
 from lockside.core.row import LockRow
 from lockside.errors import WireFaultError
-from lockside.layouts.claim import scalar_text
-from lockside.layouts.field import Deadline, Field, Lease, read_text
+from lockside.layouts.claim import has_type, scalar_text
+from lockside.layouts.field import NULL, Deadline, Field, Lease, read_text
 
 ReleaseRule = Literal["exists", "absent", "equals", "lease_equals", "none"]
 
@@ -31,7 +31,8 @@ class Release:
             case "exists":
                 return self.attr in image
             case "absent":
-                return self.attr not in image
+                # NULL counts as absent, as in every other field.
+                return self.attr not in image or has_type(image, self.attr, NULL)
             case "equals":
                 return self._equals(image, faults)
             case "lease_equals":
@@ -68,7 +69,7 @@ class LockReader:
     fence: Field | None = None
     acquired_at: Field | None = None
     handoff: Field | None = None
-    progress: Field | None = None
+    progress: tuple[Field, ...] = ()
     blocked: str | None = None
     lets_go_by_deadline: bool = False
     renews: bool = True
@@ -88,11 +89,16 @@ class LockReader:
             fence=_bounded(read_text(self.fence, image, faults)),
             acquired_at=_bounded(read_text(self.acquired_at, image, faults)),
             handoff=_bounded(read_text(self.handoff, image, faults)),
-            progress=_bounded(read_text(self.progress, image, faults)),
+            progress=_bounded(self._progress(image, faults)),
             blocked=self.blocked is not None and self.blocked in image,
             until_ms=deadline_ms if self.lets_go_by_deadline else None,
             faults=tuple(faults),
         )
+
+    def _progress(self, image: Image, faults: list[str]) -> str | None:
+        """Read what a renewal reports, as one text: it is only ever compared."""
+        told = [read_text(one, image, faults) for one in self.progress]
+        return None if all(one is None for one in told) else "\n".join(one or "" for one in told)
 
     def _owner(self, image: Image, free: bool, faults: list[str]) -> str | None:  # noqa: FBT001 - a fact, no switch
         # A free row need not name an owner (KCL removes the attribute), so it is no fault there.

@@ -109,6 +109,13 @@ class Match:
         fit = self.fits[at]
         return fit is not None and fit >= FIT_MIN
 
+    def strange(self) -> float:
+        """Return the share of the rows that fit which have an attribute that the layout does not know."""
+        known = known_names(self.spec)
+        fitting = [row for at, row in enumerate(self.rows) if self.good(at)]
+        odd = sum(row.weight for row in fitting if any(name not in known for name, _ in row.kind))
+        return 0.0 if is_flat(self.spec) or not fitting else odd / sum(row.weight for row in fitting)
+
     def mean(self, rows: Iterable[int]) -> float:
         """Return the mean fit over some rows; a row that is not claimed fits with 0."""
         whole = total = 0.0
@@ -179,6 +186,13 @@ def evidence(spec: Spec, keys: Iterable[str] = ()) -> float:
 
 def _says_much(rule: KeyRule) -> bool:
     return bool(rule.equals or rule.prefix or rule.suffix or rule.contains)
+
+
+def has_own_keys(spec: Spec, samples: Iterable[Sample]) -> bool:
+    """Whether all rows have a layout's key names, and not only such as any table may have."""
+    own = set(spec.key_names)
+    telling = any(name.lower() not in COMMON_NAMES for name in own)
+    return telling and all(set(sample.keys) == own for sample in samples)
 
 
 def known_names(spec: Spec) -> frozenset[str]:

@@ -33,6 +33,7 @@ ROLES: Final = (
 ROW_RULES: Final = ("required", "equals", "absent", "if_present")
 DETECTED_BY: Final = ("shows", "carries")
 BESIDE_DEADLINE: Final = ("otherwise", "none_until")
+BESIDE_PROGRESS: Final = "beside"
 
 
 def overridden(document: Mapping[str, Any], overrides: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -72,6 +73,8 @@ def attribute_names(document: Mapping[str, Any]) -> frozenset[str]:
     named |= {*document["keys"]["names"], *(name for rule in ROW_RULES for name in rows.get(rule, ()))}
     if isinstance(deadline := document.get("deadline"), Mapping):
         named |= {deadline[role]["attr"] for role in BESIDE_DEADLINE if role in deadline}
+    if isinstance(progress := document.get("progress"), Mapping):
+        named |= {*progress.get(BESIDE_PROGRESS, ())}
     return frozenset(named | set(document.get("secrets", ())))
 
 
@@ -105,6 +108,8 @@ def _renamed(document: dict[str, Any], names: Mapping[str, str]) -> dict[str, An
 
 def _with_attr(table: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     renamed = {**table, "attr": names.get(table["attr"], table["attr"])}
+    if BESIDE_PROGRESS in table:
+        renamed[BESIDE_PROGRESS] = {names.get(name, name): types for name, types in table[BESIDE_PROGRESS].items()}
     return renamed | {role: _with_attr(table[role], names) for role in BESIDE_DEADLINE if role in table}
 
 

@@ -4,8 +4,8 @@ A layout file is one TOML table. Names of attributes are data; what they mean is
 """
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, Self
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -21,7 +21,8 @@ from pydantic import (
 )
 
 from lockside.errors import LayoutError
-from lockside.layouts.misspelt import fault_lines
+from lockside.layouts.impossible import never_true
+from lockside.layouts.misspelt import Fields, fault_lines
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 """An attribute's name, within DynamoDB's limits."""
@@ -100,6 +101,12 @@ class Text(Table):
     optional: bool = False
     path: PathData | None = None
     binary: Literal["base64", "utf-8"] = "base64"
+
+
+class Progress(Text):
+    """What a renewal reports; `beside` are further attributes of it, with their types."""
+
+    beside: dict[Name, Annotated[list[Literal["S", "N"]], Field(min_length=1)]] = {}
 
 
 DAY_MS: Final = 24 * 3_600_000
@@ -305,7 +312,7 @@ class LockData(_Common):
     fence: Text | None = None
     acquired_at: Text | None = None
     handoff: Text | None = None
-    progress: Text | None = None
+    progress: Progress | None = None
     blocked: Blocked | None = None
     owner_change: Literal["taken_over", "transferred"] = "taken_over"
     renews: bool = True
@@ -361,10 +368,17 @@ def parse(document: Mapping[str, Any], origin: str) -> LayoutData:
     Raises LayoutError with every fault, each with its field, its value and what is allowed.
     """
     try:
-        return _ADAPTER.validate_python(dict(document))
+        data = _ADAPTER.validate_python(dict(document))
     except ValidationError as error:
-        faults = "\n".join(f"  {line}" for line in fault_lines(error, KNOWN_FIELDS))
-        raise LayoutError(f"{origin}: this layout is badly written\n{faults}") from None
+        raise _refusal(origin, fault_lines(error, FIELDS)) from None
+    if contradictions := tuple(never_true(data)):
+        raise _refusal(origin, contradictions)
+    return data
+
+
+def _refusal(origin: str, faults: Iterable[str]) -> LayoutError:
+    lines = "\n".join(f"  {line}" for line in faults)
+    return LayoutError(f"{origin}: this layout is badly written\n{lines}")
 
 
 def meaning(data: LayoutData) -> dict[str, Any]:
@@ -376,10 +390,20 @@ def meaning(data: LayoutData) -> dict[str, Any]:
 
 
 def _all_fields() -> frozenset[str]:
-    models: list[type[BaseModel]] = [LockData, SessionData, KeyNames, KeyRuleData, Rows, Text, LeaseData]
+    models: list[type[BaseModel]] = [LockData, SessionData, KeyNames, KeyRuleData, Rows, Text, Progress, LeaseData]
     models += [DeadlineData, Ttl, ReleaseNone, ReleaseAttribute, ReleaseEquals, PrincipalData, PayloadData]
     models += [Blocked, InstantData, EndedData]
     return frozenset(name for model in models for name in model.model_fields)
 
 
-KNOWN_FIELDS: Final = sorted(_all_fields())
+FIELDS: Final = Fields(
+    known=sorted(_all_fields()),
+    variants={
+        "kind": {"lock": list(LockData.model_fields), "session": list(SessionData.model_fields)},
+        "rule": {
+            tag: list(model.model_fields)
+            for model in (ReleaseNone, ReleaseAttribute, ReleaseEquals, ReleaseLease)
+            for tag in get_args(model.model_fields["rule"].annotation)
+        },
+    },
+)

@@ -221,11 +221,18 @@ def _lock_reader(data: schema.LockData) -> LockReader:
         fence=text("fence", data.fence),
         acquired_at=text("acquired_at", data.acquired_at),
         handoff=text("handoff", data.handoff),
-        progress=text("progress", data.progress),
+        progress=tuple(_progress(data.progress)),
         blocked=data.blocked.attr if data.blocked else None,
         lets_go_by_deadline=data.release.mode == "set_deadline",
         renews=data.renews,
     )
+
+
+def _progress(data: schema.Progress | None) -> Iterable[Field]:
+    if data is not None:
+        yield _field("progress", data)
+        for name, types in data.beside.items():
+            yield Field("progress", name, frozenset(types), optional=True)
 
 
 def _release(data: schema.LockData) -> Release:
@@ -322,7 +329,7 @@ def _role_attributes(data: schema.LayoutData) -> Iterable[tuple[str, frozenset[s
     match data:
         case schema.LockData():
             roles: tuple[schema.Text | schema.LeaseData | schema.DeadlineData | None, ...] = (
-                data.owner,
+                None if _free_without_owner(data) else data.owner,
                 data.version,
                 data.lease,
                 data.deadline,
