@@ -258,3 +258,17 @@ def test_an_idle_table_is_known_by_its_key() -> None:
 def test_a_few_everyday_names_beside_others_are_a_guess(row: dict[str, Any], key: str, confidence: str) -> None:
     """Any application may have an `owner` and a `guid`, or a `leasedUntil`: a lock's row has all of it and no more."""
     assert found(row, row, key=key).confidence == confidence
+
+
+def test_what_a_row_only_shows_has_no_other_name() -> None:
+    """Nothing reads such an attribute (`Locked`), so none is taken for it, and detection goes on."""
+    row = {
+        "Expires": {"S": "2026-11-23T09:10:00.000Z"},
+        "ExpirationTime": {"N": "1795511400"},
+        "CreateDate": {"S": "2026-11-23T08:10:00.000Z"},
+        "LockDate": {"S": "2026-11-23T08:10:00.000Z"},
+        "Flags": {"N": "0"},
+        "Ver": {"S": "1"},
+        "SessionItems": {"S": "AQAAAAAAAAAA"},
+    }
+    assert all(not candidate.attributes for candidate in found(row, key="identifier").chosen)

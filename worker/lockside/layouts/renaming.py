@@ -11,6 +11,7 @@ from typing import Final
 
 from lockside.layouts.claim import has_type
 from lockside.layouts.matching import FIT_MIN, Match, Weighed, evidence, is_flat, known_names, match
+from lockside.layouts.overriding import attribute_names
 from lockside.layouts.spec import Spec
 
 MISSING_MAX: Final = 2
@@ -40,9 +41,12 @@ def renamed(specs: Sequence[Spec], rows: tuple[Weighed, ...]) -> Renamed | None:
 
 def _renamed(spec: Spec, rows: tuple[Weighed, ...]) -> Renamed | None:
     image = rows[0].sample.image
-    missing = [(name, types) for name, types in spec.signature if not has_type(image, name, types)]
-    shown = len(spec.signature) - len(missing)
-    if not 0 < len(missing) <= MISSING_MAX or shown == 0 or evidence(spec) < EVIDENCE_MIN or is_flat(spec):
+    absent = [(name, types) for name, types in spec.signature if not has_type(image, name, types)]
+    shown = len(spec.signature) - len(absent)
+    # What a row only shows, and nothing reads, has no other name: a source's `attributes` could not say it.
+    read = attribute_names(spec.document)
+    missing = [(name, types) for name, types in absent if name in read]
+    if not missing or len(absent) > MISSING_MAX or shown == 0 or evidence(spec) < EVIDENCE_MIN or is_flat(spec):
         return None
     known = known_names(spec)
     free = {name for name, _ in rows[0].kind if name not in known}
