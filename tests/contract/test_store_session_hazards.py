@@ -26,7 +26,7 @@ def store_of(desk: StoreDesk, client: Any = None, **options: Any) -> SessionStor
 
 
 def test_a_login_that_may_have_been_done_is_unknown_and_leaves_no_session(desk: StoreDesk) -> None:
-    """Its answer is lost, then nobody answers: as nobody has the token, the session is ended where that gets through."""
+    """Its answer is lost, then nobody answers: nobody has its token, so it is ended where that gets through."""
     watched = FaultyClient(desk.client)
     store = store_of(desk, watched.client, max_sessions_per_user=1)
 

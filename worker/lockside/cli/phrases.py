@@ -63,7 +63,9 @@ def phrases(  # noqa: PLR0913 - one argument for each flag
     if not printed:
         click.echo("Nothing found.", err=True)
     elif printed == limit:
-        click.echo(f"There may be more: go on with --after {scan.cursor!r}.", err=True)
+        import shlex
+
+        click.echo(f"There may be more: go on with --after {shlex.quote(scan.cursor or '')}", err=True)
 
 
 def _object(phrase: "Phrase") -> dict[str, Any]:

@@ -209,7 +209,6 @@ class SessionStore:
                 items.append(UserChange(session.user, identity, session.created, (session.id,)).update(self.table))
             if self._did(items, identity):
                 return fresh
-            # It was ended, or written to, since it was read.
         raise self._too_fast()
 
     def logout(self, token: str) -> bool:
