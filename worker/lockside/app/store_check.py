@@ -51,7 +51,7 @@ READ_LEASES_MAX: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a trial is held: the endpoint, its three tables, and the run's own name for its keys and locks."""
+    """Where a trial is held: the endpoint, its four tables, and the run's own name for its keys and locks."""
 
     aws: "AwsSettings"
     table: str
