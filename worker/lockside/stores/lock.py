@@ -123,6 +123,11 @@ class Lock:
         return self._state.why_lost
 
     @property
+    def ended(self) -> bool:
+        """Whether it is lost or given back, or its release is under way."""
+        return self._state.ended
+
+    @property
     def broken_off(self) -> bool:
         """Whether its release was begun and then interrupted, so that its row may still be there."""
         return self._state.released and self._given_back is None
@@ -162,7 +167,8 @@ class Lock:
         While a release is under way none is sent: it may hang in the network, and other locks need their heartbeats.
         """
         if self._state.ended or self._desk.is_elsewhere:
-            return self._state.valid_until_ms
+            # It is kept for as long as its release is under way, and must not be due all the time.
+            return self._soon_ms()
         if not self._wire.acquire(blocking=False):
             return self._soon_ms()
         try:
