@@ -126,10 +126,9 @@ class SessionStore:
         data = session_row.data_text(attributes or {})
         token = self._token()
         lock = self._locks.acquire(LOCK_PREFIX + name, wait=wait)
-        # Only now: its time does not pass while the lock is waited for.
-        identity = session_row.session_id(self._keys[0], token)
-        item = session_row.item_of(identity, name, life, self._now_s(), data)
         try:
+            # Only now: its time does not pass while the lock is waited for.
+            item = session_row.item_of(session_row.session_id(self._keys[0], token), name, life, self._now_s(), data)
             self._until_done(name, lambda: self._login(name, item, replacing, lock))
         finally:
             # What was written was written under its condition, whatever became of the lock since.
