@@ -289,3 +289,39 @@ def test_a_row_that_its_stamp_makes_too_large_is_refused_with_the_way_out(dynamo
     with pytest.raises(ReplicaError, match="larger than the 400 KB"):
         target.apply([Write(key("a"), change_stamp(1, LABEL, 1), image)], SOON_MS)
     target.close()
+
+
+def test_a_failover_is_followed_to_another_connection(redis: RedisServer) -> None:
+    """A connection to a server that became a replica refuses writes for as long as it is open."""
+    with redis.client() as raw:
+
+        class Promotes(FakeStop):
+            """Makes the server lead again while it is waited for."""
+
+            def wait(self, timeout: float | None = None) -> bool:
+                """Let one wait pass."""
+                raw.execute_command("REPLICAOF", "NO", "ONE")
+                return super().wait(timeout)
+
+        clock, client = FakeClock(), redis.client()
+        retrier = Retrier(Promotes(clock), NoMeter())
+        target = RedisTarget(client, "failover:", schema("S"), retrier, clock, tombstone_hours=48, place="redis")
+        before = client.client_id()
+        raw.execute_command("REPLICAOF", "127.0.0.1", "1")
+        try:
+            assert target.apply([put("a", 1)], SOON_MS).taken == 1
+        finally:
+            raw.execute_command("REPLICAOF", "NO", "ONE")
+        assert client.client_id() != before
+
+
+def test_redis_that_may_drop_rows_is_told_of(redis: RedisServer) -> None:
+    """By its policy for a full memory; one that does not say is taken at its word."""
+    target = on_redis(redis, "evict:", "S")
+    with redis.client() as raw:
+        assert target.eviction() is None
+        raw.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            assert target.eviction() == "allkeys-lru"
+        finally:
+            raw.config_set("maxmemory-policy", "noeviction")

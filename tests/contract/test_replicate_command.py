@@ -1,6 +1,7 @@
 """`lockside replicate` and what `lockside check` says of replicas, as a person meets them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -9,12 +10,17 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lockside.app import preflight
+from lockside.app.patience import Patience
+from lockside.app.replica_comparison import ReplicaReport, comparing
 from lockside.aws.clients import connect
+from lockside.cli import replicate_output
 from lockside.cli.main import main
+from lockside.core.entity import EntityKey
 from lockside.core.replica import STAMP
 from lockside.emulators.emulator import Emulator
 from lockside.ops.clock import SystemClock
 from lockside.settings import load
+from lockside.stores.comparison import Comparison, Difference
 from tests.fakes.redis_server import RedisServer
 from tests.fakes.replication import Replication, replication
 
@@ -118,3 +124,29 @@ def findings(pair: Replication) -> Any:
     """Examine the settings as they are in the file now."""
     settings = load(pair.config)
     return preflight.examine(settings, connect(settings.aws), SystemClock(), uuid4().hex)
+
+
+def test_each_replica_is_compared_with_patience_of_its_own(pair: Replication) -> None:
+    """One that does not answer takes nothing of the others' time, nor of their settling."""
+    assert lockside(pair, "replicate", "--bootstrap", "--once").exit_code == 0
+    made: list[Patience] = []
+
+    def patience() -> Patience:
+        made.append(Patience(60))
+        return made[-1]
+
+    used = [each.stop for each in comparing(pair.settings, (), patience)]
+    assert len(used) == 2
+    assert used == made
+
+
+def test_a_difference_while_the_replicator_is_far_behind_is_not_settled() -> None:
+    """It may only be late, however long it was looked at: the way out is to look for longer."""
+    missing = Difference(EntityKey((("S", "a"),)), "missing", ())
+    found = Comparison(1, 0, (missing,), 0, cut_off=False)
+    behind = ReplicaReport("copy", "table", "place", found, 90.0, "", settle_seconds=15.0)
+    assert not behind.is_settled
+    assert "not settled, its replicator is 90 s behind" in "\n".join(replicate_output.lines(behind, show_keys=False))
+    assert json.loads(replicate_output.json_line(behind, show_keys=False))["settled"] is False
+    assert replace(behind, lag_seconds=2.0).is_settled
+    assert replace(behind, lag_seconds=None).is_settled

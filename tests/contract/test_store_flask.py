@@ -146,3 +146,10 @@ def test_a_made_up_cookie_is_no_session(browser: FlaskClient) -> None:
     browser.set_cookie("session", "made-up")
     browser.get("/put/x")
     assert cookie(browser) not in {None, "made-up"}
+
+
+def test_what_a_page_only_reads_varies_with_the_cookie(browser: FlaskClient) -> None:
+    """A cache must not give one user's page to another; a page without the session is everybody's."""
+    browser.get("/login/alice")
+    assert browser.get("/show").headers.get("Vary") == "Cookie"
+    assert browser.get("/plain").headers.get("Vary") is None

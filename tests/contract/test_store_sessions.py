@@ -47,7 +47,7 @@ def crowd(desk: StoreDesk, user: str, number: int) -> None:
     """Give a user many sessions at once, as so many logins would leave them."""
     ids = [session_row.session_id(KEY, f"{user}-{each}") for each in range(number)]
     life, now_s = session_row.lifetime(1_000, None), desk.machine.wall_ms() // 1_000
-    rows = [session_row.item_of(identity, user, life, now_s, {}) for identity in ids]
+    rows = [session_row.item_of(identity, user, life, now_s, "{}") for identity in ids]
     for at in range(0, number, 25):
         actions: Any = [{"PutRequest": {"Item": row}} for row in rows[at : at + 25]]
         desk.client.batch_write_item(RequestItems={desk.sessions: actions})

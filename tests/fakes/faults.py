@@ -65,6 +65,10 @@ class FaultyClient:
         """Have the next calls of an operation meet these faults, one each."""
         self._queued.setdefault(operation, deque()).extend(faults)
 
+    def get_waiter(self, name: Any) -> Any:
+        """Return the client's own waiter, which meets no faults."""
+        return self._client.get_waiter(name)
+
     def __getattr__(self, operation: str) -> Callable[..., Any]:
         """Return an operation."""
         inner = getattr(self._client, operation)

@@ -101,7 +101,7 @@ class Replication:
 
     def compare(self, settle_seconds: float = 20.0) -> dict[str, ReplicaReport]:
         """Compare all replicas."""
-        found = comparing(self.settings, (), Patience(PATIENCE_SECONDS))
+        found = comparing(self.settings, (), lambda: Patience(PATIENCE_SECONDS))
         return {each.name: each.compare(settle_seconds, lambda _rows: None) for each in found}
 
     def check_alike(self) -> None:

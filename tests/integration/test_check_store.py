@@ -2,7 +2,13 @@
 
 import itertools
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -25,6 +31,7 @@ from tests.fakes.state_table import access, dynamodb, make_state_table
 
 NUMBERS = itertools.count()
 LEASE_SECONDS = 1.0
+END_SECONDS_MAX = 90.0
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -106,6 +113,39 @@ def test_the_command_tells_on_moto(moto: Emulator, monkeypatch: pytest.MonkeyPat
     clients = connect(AwsSettings(region=moto.region, endpoint_url=moto.endpoint_url))
     names = table_names(clients.dynamodb)
     assert not [name for name in names if name.startswith("lockside-check-store")]
+
+
+def session_of(process: int) -> dict[int, str]:
+    """Return the processes of a session that run, and their states."""
+    command = ["ps", "-s", str(process), "-o", "pid=,stat="]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603
+    found = (line.split() for line in listed.splitlines())
+    return {int(pid): state for pid, state in found if not state.startswith("Z")}
+
+
+def test_sigterm_leaves_neither_clients_nor_tables(
+    moto: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not even a client that is stopped at that moment."""
+    for variable, value in moto.environment.items():
+        monkeypatch.setenv(variable, value)
+    command = [sys.executable, "-m", "lockside", "check-store", "--endpoint", moto.endpoint_url, "--seconds", "60"]
+    options = ["--clients", "2", "--lease", "5", "--table", "ended-early"]
+    process = subprocess.Popen([*command, *options], start_new_session=True, cwd=tmp_path)  # noqa: S603
+    try:
+        limit = time.monotonic() + END_SECONDS_MAX
+        while not any(state.startswith("T") for state in session_of(process.pid).values()):
+            assert process.poll() is None
+            assert time.monotonic() < limit
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(END_SECONDS_MAX) == 128 + signal.SIGTERM
+        while session_of(process.pid):
+            assert time.monotonic() < limit
+    finally:
+        for pid in session_of(process.pid):
+            os.kill(pid, signal.SIGKILL)
+    clients = connect(AwsSettings(region=moto.region, endpoint_url=moto.endpoint_url))
+    assert not [name for name in table_names(clients.dynamodb) if name.startswith("ended-early")]
 
 
 @pytest.mark.parametrize("bug", PLANTED)

@@ -115,6 +115,45 @@ def test_a_lost_lock_stops_the_command(desk: StoreDesk, started: Callable[..., A
     assert "somebody removed or changed its row; the command was stopped" in err
 
 
+LEFT_BEHIND = """(trap '' TERM; echo up; while true; do sleep 0.1; done) & wait"""
+"""A command that ends at SIGTERM, and leaves something behind that does not and holds its output open."""
+
+
+def test_a_lost_lock_stops_what_the_command_left_behind(desk: StoreDesk, started: Callable[..., Any]) -> None:
+    """It is killed after the grace although the command itself ended at once: only then do we end."""
+    running = started("--lease", "1.5", "--grace", "0.2", "job", "--", "sh", "-c", LEFT_BEHIND)
+    assert first_line(running) == "up\n"
+    desk.drop("job")
+    assert ended(running)[0] == 125
+
+
+def test_a_lost_lock_stops_all_of_it_on_a_terminal_too(desk: StoreDesk, tmp_path: Path) -> None:
+    """As a shell starts it: in a group of its own, beside others of the terminal's session, with its keyboard."""
+    shell = "import subprocess, sys; sys.exit(subprocess.Popen(sys.argv[1:], process_group=0).wait())"
+    run = [PYTHON, "-m", "lockside", "lock", "run", "--table", desk.locks, "--lease", "1.5", "--grace", "0.2"]
+    command = [PYTHON, "-c", shell, *run, "job", "--", "sh", "-c", LEFT_BEHIND]
+    keyboard, terminal = os.openpty()
+    pipes: dict[str, Any] = {"stdin": terminal, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    running = subprocess.Popen(command, text=True, cwd=tmp_path, start_new_session=True, **pipes)  # noqa: S603
+    try:
+        assert first_line(running) == "up\n"
+        desk.drop("job")
+        assert ended(running)[0] == 125
+    finally:
+        running.kill()
+        os.close(keyboard)
+        os.close(terminal)
+
+
+def test_its_standard_input_may_be_closed(desk: StoreDesk, started: Callable[..., Any], tmp_path: Path) -> None:
+    """As in a service that was started without one."""
+    command = [PYTHON, "-m", "lockside", "lock", "run", "--table", desk.locks, "job", "--", "echo", "ran"]
+    closed = ["sh", "-c", 'exec "$@" <&-', "sh", *command]
+    done = subprocess.run(closed, capture_output=True, text=True, check=False, cwd=tmp_path)  # noqa: S603
+    assert (done.returncode, done.stdout) == (0, "ran\n")
+    del started
+
+
 def test_a_waiter_takes_over_from_a_killed_one(desk: StoreDesk, started: Callable[..., Any]) -> None:
     """After its lease, with the next fence."""
     alone = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
@@ -131,6 +170,9 @@ def test_wrong_use_and_set_up(desk: StoreDesk, started: Callable[..., Any], monk
     assert ended(started("job"))[0] == 2
     code, _, err = ended(started("--lease", "0", "job", "--", "true"))
     assert (code, "lease = 0.0 s" in err) == (2, True)
+    code, _, err = ended(started("--lease", "nan", "job", "--", "true"))
+    assert (code, "lease = nan s" in err) == (2, True)
+    assert ended(started("--wait", "inf", "job", "--", "true"))[0] == 0
     code, _, err = ended(started("--table", "nowhere", "job", "--", "true"))
     assert (code, 'table "nowhere": there is no such table here' in err) == (2, True)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
@@ -212,6 +254,7 @@ def test_phrases_are_printed_in_order(desk: StoreDesk, tmp_path: Path, monkeypat
     assert phrases(desk, "p/", "--count")[0] == "4\n"
     out, err = phrases(desk, "p/", "--start", "b", "--limit", "2")
     assert re.findall(r"^\w", out, re.MULTILINE) == ["b", "c"]
-    assert "go on with --after 'c'" in err
+    assert "go on with --after c\n" in err
+    assert "go on with --after $'d\\U0000001b[0m'\n" in phrases(desk, "p/", "--limit", "4")[1]
     assert phrases(desk, "p/", "--reverse", "--end", "b")[0].startswith("a\t")
     assert phrases(desk, "q/")[1].endswith("Nothing found.\n")

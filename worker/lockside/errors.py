@@ -90,6 +90,10 @@ class ReentranceError(UsageError):
     """A thread asks for a lock that it holds already, and would wait for itself."""
 
 
+class ForkedError(UsageError):
+    """A lock client is used in a fork of the process that made it: its locks and threads are the parent's."""
+
+
 class RefusedError(LocksideError):
     """A store's rule refuses what was asked."""
 

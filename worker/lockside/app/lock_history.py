@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lockside.core.trial import Step
+from lockside.core.trial import Step, last_fences
 from lockside.stores import lock_row
 from lockside.stores.tables import LOCK_KEY
 
@@ -18,10 +18,29 @@ EMPTY_PAGES: Final = 10
 
 PAUSE_SECONDS: Final = 0.1
 SHARDS_MAX: Final = 10_000
+READS_MAX: Final = 10
+AGAIN_SECONDS: Final = 2.0
+"""A stream is a second or so late, by experience; a history that lacks the end is read again so many times at most."""
 
 
-def steps(clients: "Clients", table: str, locks: Collection[str], stop: "Stop") -> list[Step] | None:
-    """Read a lock table's history; None where its stream cannot be read."""
+def steps(
+    clients: "Clients", table: str, locks: Collection[str], until: Mapping[str, int], stop: "Stop"
+) -> list[Step] | None:
+    """Read a lock table's history until it shows these fences, or a bounded time; None if its stream cannot be read."""
+    read: list[Step] | None = []
+    for number in range(READS_MAX):
+        if number and stop.wait(AGAIN_SECONDS):
+            break
+        read = _read(clients, table, locks, stop)
+        if read is None:
+            break
+        shown = last_fences((step.lock, step.fence or 0) for step in read)
+        if all(shown.get(lock, 0) >= fence for lock, fence in until.items()):
+            break
+    return read
+
+
+def _read(clients: "Clients", table: str, locks: Collection[str], stop: "Stop") -> list[Step] | None:
     try:
         arn = clients.dynamodb.describe_table(TableName=table)["Table"]["LatestStreamArn"]
         shards = _parents_first(_shards(clients, arn))

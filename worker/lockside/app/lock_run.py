@@ -2,7 +2,8 @@
 
 Strategy: signals that are meant for the command are handed on to it, and this process ends when it does. On a terminal
 the command shares this process's group, so that Ctrl-C meets both and it may read the keyboard; elsewhere it leads one
-of its own, so that it is stopped with whatever it started.
+of its own. Either way it is stopped with whatever it started and is still in its group; only where a script on a
+terminal runs us, so that the group is the script's too, the command alone is stopped.
 """
 
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,6 +31,7 @@ LOST: Final = 125
 CANNOT_RUN: Final = 126
 NOT_FOUND: Final = 127
 BY_SIGNAL: Final = 128
+LOOK_SECONDS: Final = 0.05
 
 FENCE: Final = "LOCKSIDE_FENCE"
 LOCK: Final = "LOCKSIDE_LOCK"
@@ -51,7 +54,8 @@ class _Running:
 
     process: subprocess.Popen[bytes]
     leads_group: bool
-    lost: threading.Event = field(default_factory=threading.Event)
+    stopping: threading.Lock = field(default_factory=threading.Lock)
+    stopped: bool = False
 
     def send(self, number: int) -> None:
         """Send a signal to the command, and to what it started where it leads a group."""
@@ -62,13 +66,51 @@ class _Running:
                 self.process.send_signal(number)
 
     def stop(self, grace_seconds: float) -> None:
-        """Ask it to end; kill it if it does not in time."""
-        self.lost.set()
-        self.send(signal.SIGTERM)
+        """Ask it to end, and all that it started; kill what does not in time. Called again it waits for the first."""
+        with self.stopping:
+            if self.stopped:
+                return
+            group = self.process.pid if self.leads_group else _left_group()
+            self._signal(group, signal.SIGTERM)
+            until = time.monotonic() + grace_seconds
+            while self._is_there(group) and (rest := until - time.monotonic()) > 0:
+                time.sleep(min(rest, LOOK_SECONDS))
+            # Also where the command itself ended at once: what it started may not have.
+            self._signal(group, signal.SIGKILL)
+            self.stopped = True
+
+    def _signal(self, group: int | None, number: int) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            if group is None:
+                self.process.send_signal(number)
+            else:
+                os.killpg(group, number)
+
+    def _is_there(self, group: int | None) -> bool:
+        # Asked first in any case: a command that nobody has waited for keeps its group.
+        runs = self.process.poll() is None
+        if group is None:
+            return runs
         try:
-            self.process.wait(grace_seconds)
-        except subprocess.TimeoutExpired:
-            self.send(signal.SIGKILL)
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+
+def _left_group() -> int | None:
+    """Leave the group that this process leads, so that it can be stopped without us; None if it leads none."""
+    own = os.getpgrp()
+    if own != os.getpid():
+        return None
+    try:
+        os.setpgid(0, os.getpgid(os.getppid()))
+    except OSError:
+        # It leads the session too, or was started from another one.
+        return None
+    return own
 
 
 def run(client: "LockClient", order: Order, environment: Mapping[str, str]) -> int:
@@ -100,6 +142,9 @@ def run(client: "LockClient", order: Order, environment: Mapping[str, str]) -> i
             if gone.is_set():
                 running.stop(order.grace_seconds)
             code = running.process.wait()
+            if gone.is_set():
+                # The lock is another's by now: what the command left behind ends before we do.
+                running.stop(order.grace_seconds)
     finally:
         held.release()
     if held.lost is not None:
@@ -109,7 +154,8 @@ def run(client: "LockClient", order: Order, environment: Mapping[str, str]) -> i
 
 
 def _start(order: Order, environment: Mapping[str, str]) -> "_Running | int":
-    leads_group = not sys.stdin.isatty()
+    # None where it was closed before we began.
+    leads_group = sys.stdin is None or not sys.stdin.isatty()
     try:
         process = subprocess.Popen(  # noqa: S603 - what the user asked to run, without a shell
             list(order.command), env=dict(environment), process_group=0 if leads_group else None

@@ -36,6 +36,12 @@ class ReplicaReport:
     comparison: Comparison
     lag_seconds: float | None
     incomplete: str
+    settle_seconds: float
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether what differs was looked at for longer than its replicator is behind, as far as that is told."""
+        return self.lag_seconds is None or self.lag_seconds <= self.settle_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,13 @@ class Comparing:
         )
         found = comparer.run(settle_seconds)
         return ReplicaReport(
-            self.name, self.source.name, self.target.place, found, self._lag_seconds(), self._incomplete()
+            self.name,
+            self.source.name,
+            self.target.place,
+            found,
+            self._lag_seconds(),
+            self._incomplete(),
+            settle_seconds,
         )
 
     def _lag_seconds(self) -> float | None:
@@ -95,13 +107,17 @@ class Comparing:
         return "the table was never copied" if state.copied == 0 else f"something was lost ({state.reason})"
 
 
-def comparing(settings: "Settings", ids: Sequence[str], stop: "Stop") -> Iterator[Comparing]:
-    """Find the replicas to compare, one after another. Raises SetupError for what is not as it must be."""
+def comparing(settings: "Settings", ids: Sequence[str], stopping: "Callable[[], Stop]") -> Iterator[Comparing]:
+    """Find the replicas to compare, one after another. Raises SetupError for what is not as it must be.
+
+    `stopping` makes a stop for each: one that is slow to answer takes nothing of the others' time.
+    """
     wanted = chosen(settings, ids)
     clients, clock = reached(settings.aws, settings.state.table), SystemClock()
     sources.describe_own(clients.dynamodb, settings.state.table, "state.table")
-    retrier = Retrier(stop, NoMeter())
     for number, replica in wanted.items():
+        stop = stopping()
+        retrier = Retrier(stop, NoMeter())
         yield from _one(settings, replica, f"replica[{number}]", clients, Joined(settings.aws, retrier, clock, stop))
 
 

@@ -135,6 +135,13 @@ def tombstones_stay(clients: "Clients", name: str) -> bool:
     return ttl_attribute(clients.dynamodb, name) != EXPIRES
 
 
+def eviction(place: "Target") -> str | None:
+    """Return the policy by which a target may drop rows by itself; None if it drops none, or does not tell."""
+    from lockside.stores.redis_target import RedisTarget
+
+    return place.eviction() if isinstance(place, RedisTarget) else None
+
+
 def _redis(replica: "ReplicaSettings", setting: str, source: SourceTable, joined: Joined) -> "Target":
     try:
         import redis

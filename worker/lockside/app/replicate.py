@@ -18,7 +18,7 @@ from ulid import ULID
 from lockside.app import sources
 from lockside.app.owner import Owner, ownership_of
 from lockside.app.pace import pace_of, silence_max_ms
-from lockside.app.replica_targets import Joined, SourceTable, source_table, target
+from lockside.app.replica_targets import Joined, SourceTable, eviction, source_table, target
 from lockside.app.reporter import Facts, Reporter, StatusRows
 from lockside.app.run import EXIT_GOOD, EXIT_UNEXPECTED
 from lockside.app.sources import Stream
@@ -292,10 +292,14 @@ def readers_of(process: Process, replicas: Mapping[int, "ReplicaSettings"], *, b
             continue
         setting = f"replica[{number}]"
         source = source_table(process.clients, each.table, f"{setting}.table")
+        place = target(each, setting, source, joined, create=bootstrap)
+        if each.to == "redis" and (policy := eviction(place)) is not None:
+            way_out = f"Redis drops rows when its memory is full (maxmemory-policy {policy}); set noeviction"
+            LOG.warning("replica_may_lose_rows", **{telemetry.REPLICA: each.id, telemetry.REASON: way_out})
         replica = Replica(
             each.id,
             source.schema,
-            target(each, setting, source, joined, create=bootstrap),
+            place,
             Replicas(process.clients.dynamodb, settings.state.table, process.retrier),
             clock=process.clock,
             meter=process.meter,

@@ -23,7 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lockside.app import lock_history, trial_faults
 from lockside.aws.clients import connect, refusal
-from lockside.core.trial import Event, Verdict, judge
+from lockside.core.trial import Event, Verdict, judge, last_fences
 from lockside.errors import NotFoundOutError
 from lockside.ops.trace import trace
 from lockside.stores import connect as stores_connect
@@ -51,7 +51,7 @@ READ_LEASES_MAX: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a trial is held: the endpoint, its three tables, and the run's own name for its keys and locks."""
+    """Where a trial is held: the endpoint, its four tables, and the run's own name for its keys and locks."""
 
     aws: "AwsSettings"
     table: str
@@ -278,7 +278,8 @@ def check(
 
 def _report(site: Site, crowd: _Crowd, part: Part, seconds: float, pauses: int) -> Report:
     events, keys, locks = crowd.events, part.keys, part.lock_names
-    history = lock_history.steps(connect(site.aws), site.locks, locks, threading.Event())
+    last = last_fences((event.key, event.fence) for event in events if event.did == "held")
+    history = lock_history.steps(connect(site.aws), site.locks, locks, last, threading.Event())
     verdict = judge(events, history, keys)
     times: dict[str, list[float]] = {}
     for event in events:

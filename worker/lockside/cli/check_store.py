@@ -70,17 +70,20 @@ def check_store(  # noqa: PLR0913 - one argument for each flag
     from lockside.app.store_check import Plan, Site, check, prepare, remove
     from lockside.aws.clients import reached
     from lockside.cli import check_store_output
+    from lockside.stores.sigterm import unwinding
 
     site = Site(settings.aws, table, secrets.token_hex(4), lease, faults)
     plan = Plan(seconds, clients, secrets.randbelow(1 << 32) if seed is None else seed)
     found = reached(settings.aws, site.locks)
-    made = prepare(found, site)
-    try:
-        with check_store_output.progress(seconds) as show:
-            report = check(site, plan, threading.Event(), show)
-    finally:
-        if not keep:
-            remove(found, made)
+    # SIGTERM too ends the clients, those that are stopped as well, and removes the tables.
+    with unwinding():
+        made = prepare(found, site)
+        try:
+            with check_store_output.progress(seconds) as show:
+                report = check(site, plan, threading.Event(), show)
+        finally:
+            if not keep:
+                remove(found, made)
     lines = check_store_output.json_line(report, plan) if as_json else check_store_output.lines(report, plan)
     click.echo(lines)
     ctx.exit(_exit_code(report))

@@ -30,7 +30,9 @@ def lock() -> None:
 @config_option
 @click.option("--table", metavar="NAME", help="The lock table.  [default: stores.lock_table]")
 @click.option("-w", "--wait", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up after so long.")
-@click.option("-n", "--nonblock", is_flag=True, help="Do not wait at all; the same as --wait 0.")
+@click.option(
+    "-n", "--nonblock", is_flag=True, help="Do not wait at all, not even for a dead holder's lease; --wait 0."
+)
 @click.option("--lease", type=float, default=LEASE_SECONDS, show_default=True, metavar="SECONDS")
 @click.option("-E", "--conflict-exit-code", "conflict", type=click.IntRange(0, 255), default=1, show_default=True)
 @click.option(
@@ -61,11 +63,15 @@ def run(  # noqa: PLR0913 - one argument for each flag
 
     Waits for the lock, for ever unless told otherwise, and renews it for as long as the command runs. The command finds
     the lock's fence, a number that grows with every holder, in LOCKSIDE_FENCE, and its name in LOCKSIDE_LOCK; signals
-    are handed on to it. If the lock can no longer be kept for sure, the command is stopped.
+    are handed on to it. If the lock can no longer be kept for sure, the command is stopped, with what it started.
+
+    A holder that died is only found out by waiting for its lease: its row must stand unchanged for so long while this
+    process looks. So --nonblock, and a --wait that is shorter, never take over from one: give --wait a few seconds more
+    than the holders' --lease where nobody else would.
 
     \b
     lockside lock run nightly -- ./nightly.sh
-    lockside lock run --nonblock -E 0 nightly -- ./nightly.sh
+    lockside lock run --wait 25 -E 0 nightly -- ./nightly.sh
     lockside lock run nightly -- sh -c 'echo "fence $LOCKSIDE_FENCE"'
     """  # noqa: D301 - \b is click's mark for text to leave as it is
     settings = read_settings(config)

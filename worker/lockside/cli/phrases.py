@@ -63,7 +63,17 @@ def phrases(  # noqa: PLR0913 - one argument for each flag
     if not printed:
         click.echo("Nothing found.", err=True)
     elif printed == limit:
-        click.echo(f"There may be more: go on with --after {scan.cursor!r}.", err=True)
+        click.echo(f"There may be more: go on with --after {_for_shell(scan.cursor or '')}", err=True)
+
+
+def _for_shell(key: str) -> str:
+    """Quote a key for a shell; what a terminal would not show as it is, as bash and zsh spell it in $'…'."""
+    import shlex
+
+    if key.isprintable():
+        return shlex.quote(key)
+    plain = (each if each.isprintable() and each not in "'\\" else f"\\U{ord(each):08x}" for each in key)
+    return f"$'{''.join(plain)}'"
 
 
 def _object(phrase: "Phrase") -> dict[str, Any]:

@@ -16,8 +16,9 @@ WAIT_SECONDS_MAX: Final = 60.0
 
 @click.command(
     epilog="Exit codes: 0 stopped as asked, or all compared replicas are alike; 1 a compared replica differs; 2 wrong "
-    "set-up, a halted shard, or --once while another process replicates; 3 could not find out; 4 stopped on an "
-    "unexpected error, or taken over by another process, nothing skipped."
+    "set-up, a halted shard, or --once while another process replicates; 3 could not find out, or a replica differs "
+    "whose replicator is further behind than --settle; 4 stopped on an unexpected error, or taken over by another "
+    "process, nothing skipped."
 )
 @config_option
 @json_option
@@ -80,14 +81,15 @@ def _compare(
     from lockside.app.replica_comparison import comparing
     from lockside.cli import replicate_output
 
-    alike = True
+    codes = {0}
     try:
-        for each in comparing(settings, ids, Patience(WAIT_SECONDS_MAX + settle_seconds)):
+        for each in comparing(settings, ids, lambda: Patience(WAIT_SECONDS_MAX + settle_seconds)):
             with replicate_output.progress(each.name, each.rows_estimate) as show:
                 report = each.compare(settle_seconds, show)
-            alike = alike and report.comparison.is_alike
+            # What differs while the replicator is further behind than it was looked at may only be late.
+            codes.add(0 if report.comparison.is_alike else 1 if report.is_settled else 3)
             lines = replicate_output.json_line(report, show_keys=show_keys) if as_json else None
             click.echo(lines or "\n".join(replicate_output.lines(report, show_keys=show_keys)))
     except StoppedError as error:
         raise NotFoundOutError("a table or a replica did not answer in time; try again") from error
-    return 0 if alike else 1
+    return 1 if 1 in codes else max(codes)

@@ -51,6 +51,7 @@ def json_line(report: "ReplicaReport", *, show_keys: bool) -> str:
         "cut_off": found.cut_off,
         "late": found.late,
         "lag_seconds": report.lag_seconds,
+        "settled": report.is_settled,
         "incomplete": report.incomplete or None,
     }
     return orjson.dumps(told).decode()
@@ -73,6 +74,9 @@ def lines(report: "ReplicaReport", *, show_keys: bool) -> Iterator[str]:
         f"{verdict}  {report.name}: {found.rows} rows of {report.table}, {found.replica_rows} of {report.place}; "
         f"{number} differ, {found.late} late; {_lag(report.lag_seconds)}"
     )
+    if not (found.is_alike or report.is_settled):
+        lag = f"{report.lag_seconds:.0f} s behind"
+        yield f"{level('warning'.ljust(7))}  {report.name}: not settled, its replicator is {lag}  → --settle for longer"
     if report.incomplete:
         yield f"{level('warning'.ljust(7))}  {report.name}: {report.incomplete}  → lockside replicate --bootstrap"
 

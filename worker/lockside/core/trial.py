@@ -98,6 +98,7 @@ def judge(events: Sequence[Event], steps: Sequence[Step] | None, keys: Sequence[
         questions.append("the lock table's stream could not be read, so that its own history was not compared")
     else:
         findings += _history(held, steps)
+        questions += _not_shown_yet(held, steps)
     stale = _stale(events)
     refused = sum(event.outcome == "refused" for event in stale)
     if not refused:
@@ -227,6 +228,23 @@ def _history(held: Sequence[Event], steps: Sequence[Step]) -> Iterable[Finding]:
         if owner != step.owner:
             yield Finding("fences grow", f"lock {step.lock}: fence {step.fence} was given to two owners")
     for event in held:
-        if owners.get((event.key, event.fence)) != event.owner:
+        # A fence above the greatest that was shown may yet come: streams are late.
+        if event.fence <= greatest.get(event.key, 0) and owners.get((event.key, event.fence)) != event.owner:
             what = f"lock {event.key}: client {event.client} held fence {event.fence}, which its row never showed"
             yield Finding("no two holders within a lease", what)
+
+
+def _not_shown_yet(held: Sequence[Event], steps: Sequence[Step]) -> Iterable[str]:
+    """Name the locks whose history was not read up to their last fence."""
+    shown = last_fences((step.lock, step.fence or 0) for step in steps)
+    for lock, fence in last_fences((event.key, event.fence) for event in held).items():
+        if fence > shown.get(lock, 0):
+            yield f"lock {lock}: the table's stream had not shown its fence {fence} yet, but {shown.get(lock, 0)}"
+
+
+def last_fences(fences: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Return the greatest fence of each lock."""
+    greatest: dict[str, int] = {}
+    for lock, fence in fences:
+        greatest[lock] = max(fence, greatest.get(lock, 0))
+    return greatest

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lockside.aws.retrying import error_code
 from lockside.errors import OutcomeUnknownError, StoppedError
 from lockside.stores import lock_row
-from lockside.stores.calls import is_passing, reasons, refusal, surely_not_done
+from lockside.stores.calls import FAILED, condition_failed, is_passing, reasons, refusal, surely_not_done
 from lockside.stores.lock import Desk, Lock, Terms
 from lockside.stores.lock_row import Claim, Tenure
 from lockside.stores.lock_watch import Look, Take, step, watched
@@ -31,7 +31,6 @@ TAKES_AT_ONCE_MAX: Final = 4
 
 ATTEMPTS_MAX: Final = 1_000
 PAUSE_STEPS_MAX: Final = 5
-FAILED: Final = "ConditionalCheckFailed"
 
 Reasons = Sequence[dict[str, Any]]
 
@@ -116,7 +115,7 @@ class Acquisition:
                 self._desk.client.transact_write_items(**send)
             except (ClientError, BotoCoreError) as error:
                 why: list[dict[str, Any]] = reasons(error) if isinstance(error, ClientError) else []
-                if why and not is_passing(error):
+                if why and condition_failed(error):
                     return None if lock_row.is_version(why[0].get("Item"), claim.version) else why
                 unsure = unsure or not surely_not_done(error)
                 over = self._desk.machine.holding_ms() >= until_ms or attempt + 1 == ATTEMPTS_MAX
@@ -142,12 +141,9 @@ class Acquisition:
     def _instead(self, name: str, before: Sight, why: Reasons) -> Sight:
         """Read what is there from the reasons of a refused acquisition: the rows that were not as they were thought."""
         row_code, fence_code = (str(reason.get("Code")) for reason in why)
-        failed = "ConditionalCheckFailed"
-        if failed not in {row_code, fence_code}:
-            raise refusal(ClientError({"Error": {"Code": row_code}}, "TransactWriteItems"), self._desk.table.name)
-        fence = lock_row.fence_of(why[1].get("Item")) if fence_code == failed else before.fence
+        fence = lock_row.fence_of(why[1].get("Item")) if fence_code == FAILED else before.fence
         after = replace(before, fence=fence)
-        if row_code == failed:
+        if row_code == FAILED:
             after = self._saw(name, before, why[0].get("Item"), fence)
         if after == before:
             # The refusal handed nothing back, as some emulators do: then it is read.

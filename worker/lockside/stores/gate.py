@@ -8,6 +8,9 @@ from collections import deque
 
 from lockside.errors import ReentranceError
 
+Mark = tuple[int, str]
+"""A thread inside a `with` block of a lock. Where the block ends in another thread, it is still this one's."""
+
 
 class Gate:
     """Who of this client's threads holds, or reaches for, which lock: first come, first served."""
@@ -16,7 +19,7 @@ class Gate:
         """Nobody waits."""
         self._changed = threading.Condition()
         self._queues: dict[str, deque[object]] = {}
-        self._inside: set[tuple[int, str]] = set()
+        self._inside: set[Mark] = set()
 
     def enter(self, lock: str, seconds: float) -> object | None:
         """Wait for this lock's turn; return a ticket to leave with, None if the time was up.
@@ -47,14 +50,17 @@ class Gate:
             self._remove(lock, ticket)
             self._changed.notify_all()
 
-    def inside(self, lock: str, *, entered: bool) -> None:
-        """Note that this thread begins, or ends, a `with` block of a lock."""
+    def inside(self, lock: str) -> Mark:
+        """Note that this thread begins a `with` block of a lock; return what to give to `outside`, in any thread."""
         mark = (threading.get_ident(), lock)
         with self._changed:
-            if entered:
-                self._inside.add(mark)
-            else:
-                self._inside.discard(mark)
+            self._inside.add(mark)
+        return mark
+
+    def outside(self, mark: Mark) -> None:
+        """Note that a `with` block has ended."""
+        with self._changed:
+            self._inside.discard(mark)
 
     def _remove(self, lock: str, ticket: object) -> None:
         queue = self._queues.get(lock)

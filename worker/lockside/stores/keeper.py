@@ -86,7 +86,8 @@ class Keeper:
         """Lose the locks whose validity is over; return the milliseconds until the next may be."""
         for lock in self.locks:
             lock.expire()
-        ends = [lock.valid_until_ms for lock in self.locks]
+        # One that is being released is kept still: its validity has ended, and is not waited for.
+        ends = [lock.valid_until_ms for lock in self.locks if not lock.ended]
         rest_ms = min(ends, default=self._machine.holding_ms() + TURN_MS_MAX) - self._machine.holding_ms()
         return max(0, min(rest_ms, TURN_MS_MAX))
 

@@ -4,9 +4,10 @@ Validity counts from before the write was sent that last renewed it. It ends by 
 does: `Keeper` tells `on_lost` at that moment, and from then on nothing makes the lock ours again.
 """
 
+import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -17,7 +18,7 @@ from lockside.core import telemetry
 from lockside.core.failures import Verdict
 from lockside.errors import LockLostError
 from lockside.stores import lock_row
-from lockside.stores.calls import surely_not_done
+from lockside.stores.calls import Calls, surely_not_done
 from lockside.stores.lock_row import Absent, LockTable, Released, Row, Tenure
 from lockside.stores.lock_watch import drift_ms
 
@@ -46,18 +47,27 @@ class Terms:
     lease_ms: int
     heartbeat_ms: int
     keep_released: bool
-    data: bytes | None = None
+    data: bytes | None = field(default=None, repr=False)
     on_lost: OnLost | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What every lock of one client shares. `left` hears what a lock's row is like once it is not ours any more."""
+    """What every lock of one client shares. `left` hears what a lock's row is like once it is not ours any more.
+
+    `process` made the client; in a fork of it its locks are the parent's, which alone renews and releases them.
+    """
 
     client: "DynamoDBClient"
     table: LockTable
     machine: "Machine"
     left: Callable[["Lock", Row | None], object]
+    process: int = field(default_factory=os.getpid)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this process is a fork of the one that made the client."""
+        return os.getpid() != self.process
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,11 @@ class Lock:
         return self._state.why_lost
 
     @property
+    def ended(self) -> bool:
+        """Whether it is lost or given back, or its release is under way."""
+        return self._state.ended
+
+    @property
     def broken_off(self) -> bool:
         """Whether its release was begun and then interrupted, so that its row may still be there."""
         return self._state.released and self._given_back is None
@@ -147,8 +162,16 @@ class Lock:
         return lock_row.checking(self._desk.table, self.name, self._state.tenure)
 
     def beat(self) -> int:
-        """Send one heartbeat; return when the next is due, on the holding clock. Called by the keeper."""
-        with self._wire:
+        """Send one heartbeat; return when the next is due, on the holding clock. Called by the keeper.
+
+        While a release is under way none is sent: it may hang in the network, and other locks need their heartbeats.
+        """
+        if self._state.ended or self._desk.is_elsewhere:
+            # It is kept for as long as its release is under way, and must not be due all the time.
+            return self._soon_ms()
+        if not self._wire.acquire(blocking=False):
+            return self._soon_ms()
+        try:
             first = self._state.sent_ms is None
             state = self._begin_beat()
             if state is None:
@@ -160,6 +183,8 @@ class Lock:
             except Exception as error:  # noqa: BLE001 - whatever it is, the other locks need their heartbeats
                 return self._beat_failed(error, state, first=first)
             return self._renewed(state)
+        finally:
+            self._wire.release()
 
     def expire(self) -> None:
         """Lose the lock if its validity is over. Called by the keeper."""
@@ -171,8 +196,11 @@ class Lock:
         """Give the lock back, on the condition that its row is still ours; False if that could not be made sure.
 
         It is not ours any more in any case. A row that could not be reached is left to lapse. Called again it says the
-        same; after a release that was interrupted, as by a signal, it tries again.
+        same; after a release that was interrupted, as by a signal, it tries again. In a fork of the process that took
+        the lock it does nothing and says False: a `with` block that unwinds there must not free the parent's lock.
         """
+        if self._desk.is_elsewhere:
+            return False
         row: Row | None = None
         with self._wire:
             if self._given_back is not None:
@@ -225,6 +253,9 @@ class Lock:
             # No try is under way, so that the validity may count from the next one.
             with self._guard:
                 self._state = replace(self._state, sent_ms=None)
+        return self._soon_ms()
+
+    def _soon_ms(self) -> int:
         return self._desk.machine.holding_ms() + max(1, self.terms.lease_ms // AGAIN_SHARE)
 
     def _lose(self, why: str) -> None:
@@ -237,7 +268,7 @@ class Lock:
             return
         try:
             self.terms.on_lost(self)
-        except Exception as error:  # noqa: BLE001 - the caller's code must not end the heartbeats of other locks
+        except BaseException as error:  # noqa: BLE001 - also sys.exit() must not end the heartbeats of other locks
             LOG.error("on_lost_failed", **{telemetry.ERROR: type(error).__name__})  # noqa: TRY400 - no payload in a log
 
     def _give_back(self, *, unsure: bool) -> tuple[Row | None, bool]:
@@ -247,7 +278,10 @@ class Lock:
         """
         tenure, keep = self._state.tenure, self.terms.keep_released
         table, client = self._desk.table, self._desk.client
-        for _attempt in range(RELEASE_ATTEMPTS_MAX):
+        pauses = Calls(table.name, self._desk.machine)
+        for attempt in range(RELEASE_ATTEMPTS_MAX):
+            if attempt:
+                pauses.pause(attempt)
             try:
                 if keep:
                     answer: Mapping[str, Any] = client.update_item(

@@ -6,6 +6,7 @@ out its stored lease, and takes it over only if one version stood for the whole 
 """
 
 import atexit
+import math
 import os
 import socket
 import threading
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from lockside.errors import LimitError, LockLostError, LockTakenError, StoppedError
+from lockside.errors import ForkedError, LimitError, LockLostError, LockTakenError, StoppedError
 from lockside.stores import lock_row, tables
 from lockside.stores.acquisition import Acquisition
 from lockside.stores.calls import Calls
@@ -25,6 +26,7 @@ from lockside.stores.keeper import Keeper
 from lockside.stores.lock import Desk, Lock, OnLost, Terms
 from lockside.stores.lock_row import Absent, Held, LockTable, Released, Row
 from lockside.stores.lock_session import LockSession
+from lockside.stores.lock_watch import waited_out_seconds
 from lockside.stores.machine import Machine, System
 from lockside.stores.sights import Sight, Sights
 
@@ -97,7 +99,6 @@ class LockClient:
         self._machine = machine or System()
         self._table = LockTable(table, fences or tables.fence_table_name(table), partition_key, sort_key)
         self._client = client
-        self._process = os.getpid()
         self._owner = owner or f"{socket.gethostname()}:{os.getpid()}:{self._machine.version()[:8]}"
         self._lease = lease
         self._heartbeat = heartbeat
@@ -151,13 +152,17 @@ class LockClient:
             LockTakenError: it stayed another's for `wait` seconds.
             LockLostError: at the end of a block that raised nothing, if the lock was not ours all the time.
             ReentranceError: this thread is inside such a block already.
+
+        Enter and leave it in one thread. From asyncio use `acquire` and `Lock.release` (docs/stores.md).
         """
         held = self.acquire(name, lease=lease, wait=wait, data=data, on_lost=on_lost)
-        self._gate.inside(name, entered=True)
+        mark = self._gate.inside(name)
         try:
             yield held
         finally:
-            self._gate.inside(name, entered=False)
+            # In a fork the gate is the parent's: one of its threads may have been in it at that moment.
+            if not self._desk.is_elsewhere:
+                self._gate.outside(mark)
             held.release()
         if held.lost is not None:
             raise LockLostError(f'lock "{name}": {held.lost}; what this block did may overlap with another holder')
@@ -177,15 +182,22 @@ class LockClient:
             LockTakenError: it stayed another's for so long.
             SetupError, NotFoundOutError: the table is not as it must be, or does not answer.
             OutcomeUnknownError: no answer to the acquisition; a row of ours may stand for one lease.
+            ForkedError: this process is a fork of the one that made the client.
         """
+        if self._desk.is_elsewhere:
+            raise ForkedError(
+                f'lock "{name}": this client was made in process {self._desk.process}, and this one is a fork of it; '
+                "its locks, threads and connections are the parent's: make a client here, after the fork"
+            )
         lock_row.checked_name(name)
-        terms = self._terms(self._lease if lease is None else lease, data, on_lost)
-        ticket = self._gate.enter(name, max(0.0, wait))
+        terms = self._terms(self._lease if lease is None else lease, lock_row.checked_data(data), on_lost)
+        wait = _checked_wait(wait)
+        until_ms = self._machine.waiting_ms() + round(wait * 1000)
+        ticket = self._gate.enter(name, wait)
         if ticket is None:
             raise LockTakenError(f'lock "{name}": a thread of this client held it for all of the {wait:g} s')
-        begun_ms = self._machine.waiting_ms()
         try:
-            held = self._acquisition.contend(name, terms, begun_ms + round(max(0.0, wait) * 1000))
+            held = self._acquisition.contend(name, terms, until_ms)
         except BaseException:
             self._gate.leave(name, ticket)
             raise
@@ -205,7 +217,8 @@ class LockClient:
     ) -> Lock | None:
         """Take a lock if it is free now, or was seen by this client to have lapsed; None if another holds it.
 
-        Only who saw it stand knows that a lease has run out: calls that follow each other take it over in the end.
+        Only who saw it stand knows that a lease has run out: calls of one client that follow each other take it over in
+        the end. A new client each time never does; it must `acquire` with a wait longer than the lease.
         """
         try:
             return self.acquire(name, lease=lease, wait=0.0, data=data, on_lost=on_lost)
@@ -233,7 +246,7 @@ class LockClient:
 
         In a process that was forked it does nothing: the locks are the parent's, and so are the threads.
         """
-        if os.getpid() != self._process:
+        if self._desk.is_elsewhere:
             return
         self._stop.set()
         for lock in {*self._keeper.locks, *self._broken_off}:
@@ -251,7 +264,10 @@ class LockClient:
 
     def _terms(self, lease: float, data: bytes | None, on_lost: OnLost | None) -> Terms:
         lease_ms = lock_row.lease_ms(lease)
-        heartbeat_ms = lease_ms // BEATS_PER_LEASE if self._heartbeat is None else round(self._heartbeat * 1000)
+        given_ms = None if self._heartbeat is None else self._heartbeat * 1000
+        heartbeat_ms = (
+            lease_ms // BEATS_PER_LEASE if given_ms is None else round(given_ms) if given_ms < lease_ms else 0
+        )
         if not 0 < heartbeat_ms * BEATS_PER_LEASE_MIN <= lease_ms:
             raise LimitError(
                 f"heartbeat = {self._heartbeat} s, lease = {lease} s: give more than 0 and at most half of the lease"
@@ -270,8 +286,14 @@ class LockClient:
 
     def _taken(self, name: str, wait: float) -> str:
         row = self._sights.of(name).row
-        owner = f'"{row.owner}"' if isinstance(row, Held) else "others in turn"
-        return f'lock "{name}": held by {owner} for all of the {wait:g} s; wait longer, or see who that is'
+        if not isinstance(row, Held):
+            return f'lock "{name}": held by others in turn for all of the {wait:g} s; wait longer'
+        said = f'lock "{name}": held by "{row.owner}" for all of the {wait:g} s'
+        enough = waited_out_seconds(row.lease_ms)
+        if wait >= enough:
+            return f"{said}; wait longer, or see who that is"
+        lease = f"its lease ({row.lease_ms / 1000:g} s)"
+        return f"{said}; a holder that died is only found out by waiting for {lease}: wait for at least {enough} s"
 
     def _holding(self, item: Any) -> Holding:
         lease = item.get(lock_row.LEASE, {}).get("S", "0")
@@ -282,6 +304,13 @@ class LockClient:
             fence=int(item[lock_row.FENCE]["N"]) if "N" in item.get(lock_row.FENCE, {}) else None,
             released=lock_row.RELEASED in item,
         )
+
+
+def _checked_wait(seconds: float) -> float:
+    """Return for how long to wait, without end for as long as `WAIT_SECONDS_MAX`. Raises LimitError."""
+    if math.isnan(seconds):
+        raise LimitError(f"wait = {seconds} s: give 0 or more, or infinity")
+    return min(max(0.0, seconds), WAIT_SECONDS_MAX)
 
 
 def _closing(reference: "weakref.ref[LockClient]") -> Any:

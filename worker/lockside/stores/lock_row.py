@@ -7,8 +7,9 @@ Source: amazon-dynamodb-lock-client 1.4.0, AmazonDynamoDBLockClient.java. Every 
 stricter, so that either side's write makes the other's condition fail.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lockside.core.attributes import Image
@@ -28,6 +29,8 @@ FENCE_KEY: Final = "key"
 LEASE_MS_MAX: Final = 31 * 86_400_000
 LEASE_DIGITS_MAX: Final = 18
 PARTITION_BYTES_MAX: Final = 2048
+DATA_BYTES_MAX: Final = 390_000
+"""Of the 400 KB of an item, with room for its key and the layout's own attributes."""
 
 HELD_BY_US: Final = "#owner = :owner AND (#version = :current OR #version = :next) AND attribute_not_exists(#released)"
 """The next version is known before its heartbeat is sent, so that a heartbeat in between does not break a check."""
@@ -88,7 +91,18 @@ class Claim:
     owner: str
     version: str
     lease_ms: int
-    data: bytes | None = None
+    data: bytes | None = field(default=None, repr=False)
+
+
+def checked_data(data: bytes | None) -> bytes | None:
+    """Return a lock's data if its row can hold them. Raises LimitError, which does not show them."""
+    if data is not None and not isinstance(data, bytes):
+        raise LimitError(f"data of type {type(data).__name__}: give bytes, or None")
+    if data is not None and len(data) > DATA_BYTES_MAX:
+        raise LimitError(
+            f"data of {len(data)} bytes: a lock's row holds {DATA_BYTES_MAX}; store what is larger elsewhere"
+        )
+    return data
 
 
 def checked_name(lock: str) -> str:
@@ -104,7 +118,7 @@ def checked_name(lock: str) -> str:
 
 def lease_ms(seconds: float) -> int:
     """Return a lease in milliseconds. Raises LimitError for one that nobody could keep or wait for."""
-    milliseconds = round(seconds * 1000)
+    milliseconds = round(seconds * 1000) if math.isfinite(seconds) else 0
     if not LEASE_MS_MIN <= milliseconds <= LEASE_MS_MAX:
         raise LimitError(f"lease = {seconds} s: give {LEASE_MS_MIN / 1000} s to {LEASE_MS_MAX // 1000} s")
     return milliseconds

@@ -4,7 +4,7 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from lockside.errors import LockLostError
+from lockside.errors import LockLostError, ReentranceError
 
 if TYPE_CHECKING:
     from lockside.stores.lock import Lock
@@ -33,8 +33,13 @@ class LockSession:
             return tuple(self._locks)
 
     def acquire(self, name: str, *, lease: float | None = None, wait: float = WAIT_SECONDS) -> "Lock":
-        """Take one more lock. Raises as `LockClient.acquire`, and LockLostError if the session is lost already."""
+        """Take one more lock. Raises as `LockClient.acquire`, and LockLostError if the session is lost already.
+
+        A lock that this session holds is refused with ReentranceError: it would wait for itself.
+        """
         self.ensure()
+        if any(lock.name == name and lock.held for lock in self.locks):
+            raise ReentranceError(f'lock "{name}": this session holds it already, and would wait for itself')
         held = self._client.acquire(name, lease=lease, wait=wait)
         with self._guard:
             self._locks.append(held)

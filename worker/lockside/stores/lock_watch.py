@@ -4,6 +4,7 @@ A holder counts its lease from before its write was sent, a contender from after
 room for clocks that do not run alike. So a lease is over for its holder before it is over for anybody else.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +18,7 @@ DRIFT_MS_MIN: Final = 2
 
 LOOK_MS_MIN: Final = 20
 LOOK_SHARE: Final = 20
-"""A waiter looks whether the lock was released at most so many times in a stored lease."""
+"""A waiter looks whether the lock was released about so many times in a stored lease, and at least each second."""
 
 SPREAD_MS_MAX: Final = 50
 """Contenders that saw the same version reach for the lock up to so far apart."""
@@ -26,6 +27,11 @@ SPREAD_MS_MAX: Final = 50
 def drift_ms(lease_ms: int) -> int:
     """Return what a lease is shortened by for its holder, and lengthened by for others."""
     return DRIFT_MS_MIN + lease_ms // DRIFT_DIVISOR
+
+
+def waited_out_seconds(lease_ms: int) -> int:
+    """Return how long one must be ready to wait so as to take over from a holder that died, calls included."""
+    return math.ceil((lease_ms + drift_ms(lease_ms) + SPREAD_MS_MAX) / 1000) + 1
 
 
 @dataclass(frozen=True, slots=True)

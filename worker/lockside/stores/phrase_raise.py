@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lockside.aws.retrying import verdict
 from lockside.aws.tables import PK, SK
-from lockside.core.failures import Verdict
 from lockside.errors import LimitError, NotFoundOutError, StoppedError
 from lockside.stores import phrase_row
-from lockside.stores.calls import is_passing, refusal
+from lockside.stores.calls import condition_failed, refusal
 from lockside.stores.phrase_row import Address
 from lockside.stores.placement import FRESH_MS, Placement
 
@@ -161,7 +159,7 @@ class Raising:
             try:
                 self.client.transact_write_items(TransactItems=items, ClientRequestToken=token)  # type: ignore[arg-type]
             except (ClientError, BotoCoreError) as error:
-                if verdict(error) is Verdict.CONDITION and not is_passing(error):
+                if condition_failed(error):
                     return False
                 if attempt + 1 == _ATTEMPTS_MAX or self.calls.pause(attempt):
                     raise refusal(error, self.calls.table) from error

@@ -29,18 +29,23 @@ ITEMS_PER_PAGE_MAX: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Which keys: from `start` on, up to before `end`, after `after` in the direction of reading. None: no bound."""
+    """Which keys: from `start` on, up to before `end`, after `after` in the direction of reading. None: no bound.
+
+    `upto` is the last key that is in it: no text would name the one that follows the longest key.
+    """
 
     start: str | None = None
     end: str | None = None
     after: str | None = None
     reverse: bool = False
+    upto: str | None = None
 
     def holds(self, key: str) -> bool:
         """Whether a key is in it."""
         return (
             (self.start is None or key >= self.start)
             and (self.end is None or key < self.end)
+            and (self.upto is None or key <= self.upto)
             and (self.after is None or (key < self.after if self.reverse else key > self.after))
         )
 
@@ -54,13 +59,12 @@ class Span:
             return self
         if self.reverse:
             return replace(self, start=bound if self.start is None else max(self.start, bound))
-        following = bound + "\0"
-        return replace(self, end=following if self.end is None else min(self.end, following))
+        return replace(self, upto=bound if self.upto is None else min(self.upto, bound))
 
     def condition(self) -> tuple[str, dict[str, Any]]:
         """Return the bounds as a condition on the sort key; DynamoDB's are inclusive where it takes two."""
         lows = [self.start] if self.reverse else [self.start, self.after]
-        highs = [self.end, self.after] if self.reverse else [self.end]
+        highs = [self.end, self.upto, self.after] if self.reverse else [self.end, self.upto]
         low = max((bound for bound in lows if bound), default=None)
         high = min((bound for bound in highs if bound is not None), default=None)
         match low, high:
@@ -77,7 +81,8 @@ class Span:
     def is_empty(self) -> bool:
         """Whether its bounds leave nothing; DynamoDB refuses bounds that are the wrong way round."""
         low = max((bound for bound in (self.start, None if self.reverse else self.after) if bound), default="")
-        highs = [bound for bound in (self.end, self.after if self.reverse else None) if bound is not None]
+        bounds = (self.end, self.upto, self.after if self.reverse else None)
+        highs = [bound for bound in bounds if bound is not None]
         return any(not bound or low > bound for bound in highs)
 
 

@@ -10,7 +10,7 @@ from lockside.aws.retrying import verdict
 from lockside.core.failures import Verdict
 from lockside.errors import LocksideError, NotFoundOutError, OutcomeUnknownError, VersionError
 from lockside.stores import phrase_row
-from lockside.stores.calls import ATTEMPTS_MAX, is_passing, reasons, refusal, surely_not_done
+from lockside.stores.calls import ATTEMPTS_MAX, condition_failed, is_passing, reasons, refusal, surely_not_done
 from lockside.stores.phrase_row import MS_PER_SECOND, NO_ROW, Address
 from lockside.stores.placement import Placement
 
@@ -224,7 +224,7 @@ class Writer:
             try:
                 return send()
             except (ClientError, BotoCoreError) as error:
-                if verdict(error) is Verdict.CONDITION and not is_passing(error):
+                if condition_failed(error):
                     raise _Refused(_rows(error), unsure=unsure) from error
                 unsure = unsure or not surely_not_done(error)
                 if unsure and not repeatable:

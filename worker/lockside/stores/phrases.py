@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SHARDS: Final = 8
 MS_PER_SECOND: Final = 1_000
+TTL_SECONDS_MAX: Final = 100 * 366 * 86_400
 PAGE_SLACK: Final = 1
 """A limited scan reads so many items beyond its limit from each shard, for one that `after=` names and leaves out."""
 
@@ -248,8 +249,8 @@ class Phrases:
     def _entry(self, key: str, value: Value, ttl: float | None) -> Entry:
         expires_s = None
         if ttl is not None:
-            if ttl <= 0:
-                raise LimitError(f"ttl = {ttl} s: give more than 0, or None")
+            if not 0 < ttl <= TTL_SECONDS_MAX:
+                raise LimitError(f"ttl = {ttl} s: give more than 0 and at most {TTL_SECONDS_MAX}, or None")
             expires_s = -int(-(self._calls.machine.wall_ms() + ttl * MS_PER_SECOND) // MS_PER_SECOND)
         version = self._calls.machine.version()
         key_bytes = len(checked_key(key).encode()) + len(self.name.encode()) + SHARD_BYTES_MAX

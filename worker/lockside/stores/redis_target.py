@@ -38,6 +38,7 @@ T = TypeVar("T")
 PIPELINE_MAX: Final = 200
 SCAN_COUNT: Final = 500
 TOO_LATE: Final = -1
+NO_EVICTION: Final = "noeviction"
 
 APPLY: Final = """\
 -- KEYS: row, index. ARGV: stamp, item or key, member, milliseconds a tombstone lives ('' for a put), last millisecond.
@@ -176,6 +177,17 @@ class RedisTarget:
         """Note the generation where an emptied Redis would not have it."""
         self._call("replica_begin", lambda: self._client.hset(self._meta, "generation", str(generation)))
 
+    def eviction(self) -> str | None:
+        """Return by which policy Redis may drop rows, or the tombstones, when its memory is full.
+
+        None if it drops none, or does not tell: `CONFIG` is often not allowed.
+        """
+        try:
+            policy = self._client.config_get("maxmemory-policy").get("maxmemory-policy")
+        except faults.RedisError:
+            return None
+        return None if policy in {None, NO_EVICTION} else str(policy)
+
     def close(self) -> None:
         """End the connections."""
         self._client.close()
@@ -254,6 +266,9 @@ class RedisTarget:
             try:
                 return ask()
             except PASSING as error:
+                if isinstance(error, faults.ReadOnlyError):
+                    # After a failover this server follows another: only a new connection finds the one that leads.
+                    self._client.connection_pool.disconnect(inuse_connections=False)
                 raise RedisUnavailableError from error
             except faults.ResponseError as error:
                 # Its text may quote what was sent.

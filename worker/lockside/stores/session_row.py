@@ -23,6 +23,9 @@ UNTIL: Final = "until"
 IDLE: Final = "idle"
 DATA: Final = "data"
 FENCE: Final = "fence"
+VERSION: Final = "version"
+"""Of the attributes, another with each write of them; a row whose attributes were never written again has none."""
+
 LISTED: Final = "s:"
 """What a user's row calls its sessions by: this and the session's id."""
 
@@ -112,15 +115,15 @@ def user_key(user: str) -> dict[str, Any]:
     return {PK: {"S": USER_PREFIX + user}}
 
 
-def item_of(identity: str, user: str | None, life: Lifetime, now_s: int, attributes: Mapping[str, Json]) -> Any:
-    """Build the row of a session that begins now. Raises LimitError."""
+def item_of(identity: str, user: str | None, life: Lifetime, now_s: int, data: str) -> Any:
+    """Build the row of a session that begins now, with attributes as `data_text` spells them."""
     until, expires = life.ends(now_s)
     item: dict[str, Any] = {
         **session_key(identity),
         CREATED: {"N": str(now_s)},
         UNTIL: {"N": str(until)},
         EXPIRES: {"N": str(expires)},
-        DATA: {"S": data_text(attributes)},
+        DATA: {"S": data},
     }
     if user is not None:
         item[USER] = {"S": user}
@@ -170,6 +173,48 @@ def touched(session: Session, now_s: int) -> int | None:
         return None
     expires = min(session.until, now_s + session.idle_seconds)
     return expires if expires - session.expires >= max(1, session.idle_seconds // TOUCH_SHARE) else None
+
+
+ALIVE: Final = "#expires > :now AND #until > :now"
+
+
+def moving(table: str, identity: str, expires: int, now_s: int) -> dict[str, Any]:
+    """Build the update that moves a live session's deadline: ahead, and never back, however late it is sent again."""
+    return {
+        "TableName": table,
+        "Key": session_key(identity),
+        "UpdateExpression": "SET #expires = :moved",
+        "ConditionExpression": f"{ALIVE} AND #expires < :moved",
+        "ExpressionAttributeNames": {"#expires": EXPIRES, "#until": UNTIL},
+        "ExpressionAttributeValues": {":moved": {"N": str(expires)}, ":now": {"N": str(now_s)}},
+    }
+
+
+def rewriting(table: str, before: Mapping[str, Any], data: str, version: str, now_s: int) -> dict[str, Any]:
+    """Build the update that replaces a live session's attributes as read: done once, and never over later ones."""
+    same = "#version = :before" if VERSION in before else "attribute_not_exists(#version)"
+    values = {":data": {"S": data}, ":version": {"S": version}, ":now": {"N": str(now_s)}}
+    return {
+        "TableName": table,
+        "Key": {PK: before[PK]},
+        "UpdateExpression": "SET #data = :data, #version = :version",
+        "ConditionExpression": f"{ALIVE} AND {same}",
+        "ExpressionAttributeNames": {"#expires": EXPIRES, "#until": UNTIL, "#data": DATA, "#version": VERSION},
+        "ExpressionAttributeValues": {**values, ":before": before[VERSION]} if VERSION in before else values,
+    }
+
+
+def claiming(table: str, user: str, fence: int) -> dict[str, Any]:
+    """Build the update that puts a login's fence into the user's row and hands the row back."""
+    return {
+        "TableName": table,
+        "Key": user_key(user),
+        "UpdateExpression": "SET #fence = :fence",
+        "ConditionExpression": "attribute_not_exists(#fence) OR #fence <= :fence",
+        "ExpressionAttributeNames": {"#fence": FENCE},
+        "ExpressionAttributeValues": {":fence": {"N": str(fence)}},
+        "ReturnValues": "ALL_NEW",
+    }
 
 
 def evicted(live: Sequence[Session], sessions_max: int, policy: Policy, user: str) -> tuple[Session, ...]:

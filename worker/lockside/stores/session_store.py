@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lockside.aws.retrying import verdict
 from lockside.aws.tables import PK
-from lockside.core.failures import Verdict
-from lockside.errors import LimitError, LockLostError, NotFoundOutError, OutcomeUnknownError
+from lockside.errors import LimitError, LockLostError, LocksideError, NotFoundOutError, OutcomeUnknownError
 from lockside.stores import session_row, tables
-from lockside.stores.calls import ATTEMPTS_MAX, Calls, is_passing, refusal, surely_not_done
+from lockside.stores.calls import ATTEMPTS_MAX, Calls, UnmetError
 from lockside.stores.lock import Lock
 from lockside.stores.machine import Machine, System
 from lockside.stores.session_row import SESSIONS_MAX, Policy, Session, UserChange, lifetime
@@ -44,14 +42,6 @@ ENDS_PER_TRANSACTION: Final = 90
 """Of 100 items, with room for the lock, the user's row and the session that begins."""
 
 LOCK_PREFIX: Final = "session:"
-
-
-class _Refused(Exception):  # noqa: N818 - caught where it is raised for
-    """A condition of a transaction did not hold; `unsure` if an earlier attempt may have been done."""
-
-    def __init__(self, *, unsure: bool) -> None:
-        super().__init__()
-        self.unsure = unsure
 
 
 class _ChangedMeanwhile(Exception):  # noqa: N818 - caught where it is raised for
@@ -133,11 +123,12 @@ class SessionStore:
         """
         life = lifetime(ttl, idle_ttl)
         name = session_row.checked_user(user)
+        data = session_row.data_text(attributes or {})
         token = self._token()
-        identity = self._identity(token)
-        item = session_row.item_of(identity, name, life, self._now_s(), attributes or {})
         lock = self._locks.acquire(LOCK_PREFIX + name, wait=wait)
         try:
+            # Only now: its time does not pass while the lock is waited for.
+            item = session_row.item_of(session_row.session_id(self._keys[0], token), name, life, self._now_s(), data)
             self._until_done(name, lambda: self._login(name, item, replacing, lock))
         finally:
             # What was written was written under its condition, whatever became of the lock since.
@@ -149,9 +140,11 @@ class SessionStore:
     ) -> str:
         """Begin a session of a visitor who has not logged in; return its token. Takes no lock."""
         token = self._token()
-        identity = self._identity(token)
-        item = session_row.item_of(identity, None, lifetime(ttl, idle_ttl), self._now_s(), attributes or {})
-        self._begin(identity, [session_row.putting(self.table, item)], "")
+        identity = session_row.session_id(self._keys[0], token)
+        data = session_row.data_text(attributes or {})
+        item = session_row.item_of(identity, None, lifetime(ttl, idle_ttl), self._now_s(), data)
+        if not self._did([session_row.putting(self.table, item)], identity):
+            raise self._overtaken("")
         return token
 
     def read(self, token: str) -> Session | None:
@@ -160,12 +153,7 @@ class SessionStore:
         Every token is hashed and looked up, a made-up one like a real one, and how long that takes says nothing of how
         near it came.
         """
-        now_s = self._now_s()
-        for identity in (session_row.session_id(key, token) for key in self._keys):
-            session = session_row.session_of(self._item(identity), now_s)
-            if session is not None and hmac.compare_digest(session.id, identity):
-                return session
-        return None
+        return found[0] if (found := self._found(token)) is not None else None
 
     def touch(self, token: str) -> Session | None:
         """Read a session and move its idle deadline; None if there is none.
@@ -178,15 +166,27 @@ class SessionStore:
         expires = session_row.touched(session, self._now_s())
         if expires is None:
             return session
-        values = {":moved": {"N": str(expires)}}
-        moved = self._changed(session.id, "#expires = :moved", values)
-        return replace(session, expires=expires) if moved else None
+        request = session_row.moving(self.table, session.id, expires, self._now_s())
+        try:
+            self._calls.read(lambda: self._client.update_item(**request))
+        except ClientError:
+            # It has ended, or was moved as far: by another touch, or by this one, whose answer was lost.
+            return session_row.session_of(self._item(session.id), self._now_s())
+        return replace(session, expires=expires)
 
     def write(self, token: str, attributes: "Mapping[str, Json]") -> bool:
-        """Replace a session's attributes; False if there is no such session. The last writer wins."""
-        values = {":data": {"S": session_row.data_text(attributes)}}
-        session = self.read(token)
-        return session is not None and self._changed(session.id, "#data = :data", values)
+        """Replace a session's attributes; False if there is no such session. The last writer wins.
+
+        Raises OutcomeUnknownError where no answer came and the row does not tell: it is not repeated over a later one.
+        """
+        data = session_row.data_text(attributes)
+        for _round in range(ROUNDS_MAX):
+            found = self._found(token)
+            if found is None:
+                return False
+            if (done := self._rewrote(found[1], data)) is not None:
+                return done
+        raise self._too_fast()
 
     def rotate(self, token: str, *, attributes: "Mapping[str, Json] | None" = None) -> str | None:
         """Go on under a new token, as after any change of what its user may do; None if there is no such session.
@@ -194,12 +194,12 @@ class SessionStore:
         The old token ends in the same transaction. Deadlines stay; attributes too unless given.
         """
         for _round in range(ROUNDS_MAX):
-            session = self.read(token)
-            before = None if session is None else self._item(session.id)
-            if session is None or before is None:
+            found = self._found(token)
+            if found is None:
                 return None
+            session, before = found
             fresh = self._token()
-            identity = self._identity(fresh)
+            identity = session_row.session_id(self._keys[0], fresh)
             item = {**before, **session_row.session_key(identity)}
             if attributes is not None:
                 item[session_row.DATA] = {"S": session_row.data_text(attributes)}
@@ -208,10 +208,7 @@ class SessionStore:
                 items.append(UserChange(session.user, identity, session.created, (session.id,)).update(self.table))
             if self._did(items, identity):
                 return fresh
-            # It was ended, or written to, since it was read.
-        raise NotFoundOutError(
-            f'table "{self.table}": a session is written to faster than it can be rotated; try again'
-        )
+        raise self._too_fast()
 
     def logout(self, token: str) -> bool:
         """End a session; False if there was none."""
@@ -246,9 +243,6 @@ class SessionStore:
     def _token(self) -> str:
         return base64.urlsafe_b64encode(self._machine.token()).rstrip(b"=").decode()
 
-    def _identity(self, token: str) -> str:
-        return session_row.session_id(self._keys[0], token)
-
     def _now_s(self) -> int:
         return self._machine.wall_ms() // MS_PER_SECOND
 
@@ -257,18 +251,19 @@ class SessionStore:
         answer = self._calls.read(lambda: self._client.get_item(TableName=self.table, Key=key, ConsistentRead=True))
         return answer.get("Item")
 
+    def _found(self, token: str) -> tuple[Session, Any] | None:
+        now_s = self._now_s()
+        for identity in (session_row.session_id(key, token) for key in self._keys):
+            item = self._item(identity)
+            session = session_row.session_of(item, now_s)
+            if session is not None and hmac.compare_digest(session.id, identity):
+                return session, item
+        return None
+
     def _claim(self, user: str, lock: Lock) -> Mapping[str, Any]:
         """Put our fence into the user's row and return the row. Raises LockLostError if a later one is there."""
         lock.ensure()
-        request: dict[str, Any] = {
-            "TableName": self.table,
-            "Key": session_row.user_key(user),
-            "UpdateExpression": "SET #fence = :fence",
-            "ConditionExpression": "attribute_not_exists(#fence) OR #fence <= :fence",
-            "ExpressionAttributeNames": {"#fence": session_row.FENCE},
-            "ExpressionAttributeValues": {":fence": {"N": str(lock.fence)}},
-            "ReturnValues": "ALL_NEW",
-        }
+        request = session_row.claiming(self.table, user, lock.fence)
         try:
             # Done twice it is the same; so an answer that was lost is asked for again.
             answer = self._calls.read(lambda: self._client.update_item(**request))
@@ -289,14 +284,17 @@ class SessionStore:
 
     def _items(self, ids: Iterable[str]) -> Iterable[Any]:
         keys: list[Any] = [session_row.session_key(identity) for identity in ids]
+        idle = 0
         while keys:
             wanted: Any = {self.table: {"Keys": keys, "ConsistentRead": True}}
             answer = self._calls.read(partial(self._client.batch_get_item, RequestItems=wanted))
             yield from answer["Responses"].get(self.table, [])
             rest: Any = answer.get("UnprocessedKeys") or {}
-            keys = list(rest.get(self.table, {}).get("Keys", []))
-            if keys:
-                self._calls.pause(0)
+            left = list(rest.get(self.table, {}).get("Keys", []))
+            idle = 0 if len(left) < len(keys) else idle + 1
+            if left and (idle == ATTEMPTS_MAX or self._calls.pause(idle)):
+                raise NotFoundOutError(f'table "{self.table}": leaves reads of sessions undone, throttled; try again')
+            keys = left
 
     def _until_done(self, user: str, step: Callable[[], T]) -> T:
         """Do a step that reads a user's sessions and changes them, and anew where they changed in between."""
@@ -306,7 +304,7 @@ class SessionStore:
         raise self._overtaken(user)
 
     def _login(self, name: str, item: Any, replacing: str | None, lock: Lock) -> None:
-        replaced = None if replacing is None else self.read(replacing)
+        replaced = self.read(replacing) if replacing is not None else None
         live, dead = self._sessions(name, self._claim(name, lock))
         ids = {*(session.id for session in live), *dead}
         live = [session for session in live if replaced is None or session.id != replaced.id]
@@ -346,59 +344,54 @@ class SessionStore:
             items.append(UserChange(replaced.user, ends=(replaced.id,)).update(self.table))
         return items
 
-    def _changed(self, identity: str, assignment: str, values: dict[str, Any]) -> bool:
-        """Update a session that is alive; False if it is not. Done twice it is the same."""
-        names = {"#expires": tables.EXPIRES, "#until": session_row.UNTIL}
-        if "#data" in assignment:
-            names["#data"] = session_row.DATA
-        request: dict[str, Any] = {
-            "TableName": self.table,
-            "Key": session_row.session_key(identity),
-            "UpdateExpression": f"SET {assignment}",
-            "ConditionExpression": "#expires > :now AND #until > :now",
-            "ExpressionAttributeNames": names,
-            "ExpressionAttributeValues": {**values, ":now": {"N": str(self._now_s())}},
-        }
+    def _rewrote(self, before: Mapping[str, Any], data: str) -> bool | None:
+        """Replace a session's attributes as they were read; None if they were others by now, False if it has ended."""
+        version = self._machine.version()
+        request = session_row.rewriting(self.table, before, data, version, self._now_s())
         try:
-            self._calls.read(lambda: self._client.update_item(**request))
-        except ClientError:
-            return False
+            self._calls.finish(lambda: self._client.update_item(**request))
+        except UnmetError as refused:
+            if not refused.unsure:
+                return None
+            try:
+                item = self._item(before[PK]["S"].removeprefix(session_row.SESSION_PREFIX))
+            except LocksideError as error:
+                raise self._unknown() from error
+            if item is None or item.get(session_row.VERSION) == {"S": version}:
+                return item is not None
+            raise self._unknown() from refused
         return True
 
-    def _begin(self, identity: str, items: list[dict[str, Any]], user: str) -> None:
-        if not self._did(items, identity):
-            raise self._overtaken(user)
-
-    def _did(self, items: list[dict[str, Any]], begins: str | None) -> bool:
+    def _did(self, items: Sequence[Any], begins: str | None) -> bool:
         """Do a transaction; False if a condition did not hold. `begins` is the session that shows that it was done."""
+        token = self._machine.version()
         try:
-            self._send(items)
-        except _Refused as refused:
+            # However often it is asked, DynamoDB does it once.
+            self._calls.finish(lambda: self._client.transact_write_items(TransactItems=items, ClientRequestToken=token))
+        except UnmetError as refused:
             if not refused.unsure:
                 return False
-            if begins is not None and self._item(begins) is not None:
+            if begins is not None and self._has_begun(begins):
                 return True
-            raise OutcomeUnknownError(
-                f'table "{self.table}": no answer to a change of sessions, and its rows do not tell; read them again'
-            ) from refused
+            raise self._unknown() from refused
         return True
 
-    def _send(self, items: Sequence[Any]) -> None:
-        token, unsure = self._machine.version(), False
-        for attempt in range(ATTEMPTS_MAX):
-            try:
-                self._client.transact_write_items(TransactItems=items, ClientRequestToken=token)
-            except (ClientError, BotoCoreError) as error:
-                if verdict(error) is Verdict.CONDITION and not is_passing(error):
-                    raise _Refused(unsure=unsure) from error
-                unsure = unsure or not surely_not_done(error)
-                if attempt + 1 < ATTEMPTS_MAX and (unsure or is_passing(error)) and not self._calls.pause(attempt):
-                    continue
-                if unsure:
-                    raise _Refused(unsure=True) from error
-                raise refusal(error, self.table) from error
-            else:
-                return
+    def _has_begun(self, identity: str) -> bool:
+        """Whether a session is there that may have begun. One that does not show is ended: nobody has its token."""
+        with suppress(LocksideError):
+            if self._item(identity) is not None:
+                return True
+        with suppress(ClientError, BotoCoreError):
+            self._client.delete_item(TableName=self.table, Key=session_row.session_key(identity))
+        return False
+
+    def _too_fast(self) -> NotFoundOutError:
+        return NotFoundOutError(f'table "{self.table}": a session is written to faster than it is read; try again')
+
+    def _unknown(self) -> OutcomeUnknownError:
+        return OutcomeUnknownError(
+            f'table "{self.table}": no answer to a change of sessions, and its rows do not tell; read them again'
+        )
 
     def _overtaken(self, user: str) -> LockLostError:
         return LockLostError(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LOCK_KEY: Final = "key"
 EXPIRES: Final = "expires"
+EXPIRING: Final = frozenset({"ENABLED", "ENABLING"})
 POLL_SECONDS: Final = 1
 POLLS_MAX: Final = 120
 
@@ -86,10 +87,16 @@ def check(client: "DynamoDBClient", definition: TableDefinition) -> None:
 
 def _expire(client: "DynamoDBClient", name: str, attribute: str) -> None:
     now = client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
-    if now.get("TimeToLiveStatus") not in {"ENABLED", "ENABLING"}:
-        client.update_time_to_live(
-            TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": attribute}
-        )
+    if now.get("TimeToLiveStatus") in EXPIRING:
+        return
+    specification: Any = {"Enabled": True, "AttributeName": attribute}
+    try:
+        client.update_time_to_live(TableName=name, TimeToLiveSpecification=specification)
+    except ClientError:
+        # Another process created the table too, and was quicker: AWS then says ValidationException.
+        now = client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+        if now.get("TimeToLiveStatus") not in EXPIRING:
+            raise
 
 
 def _spell(keys: Sequence[tuple[str, str, str]]) -> str:
