@@ -41,6 +41,7 @@ class StreamRun:
         self._scheduler: Scheduler | None = None
         self._gave_up: str | None = None
         self._stopping = False
+        self._closed = False
 
     @property
     def alive(self) -> bool:
@@ -146,11 +147,13 @@ class StreamRun:
             self._scheduler.ask_to_stop()
 
     def close(self) -> None:
-        """End it as it is."""
-        if self._scheduler is not None:
-            if self._scheduler.alive:
-                self._scheduler.stop_at_once()
-            self._scheduler.close()
+        """End it as it is; once."""
+        if self._scheduler is None or self._closed:
+            return
+        self._closed = True
+        if self._scheduler.alive:
+            self._scheduler.stop_at_once()
+        self._scheduler.close()
 
     def _schedule(self) -> Scheduler:
         services, member = self._services, self._services.member

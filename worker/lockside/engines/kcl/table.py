@@ -198,3 +198,6 @@ class TableRun:
             "sources out of the configuration, or make the table again with its stream switched on"
         )
         self._log.error("table_gone_and_read")
+        # Else KCL would complain of the stream for as long as the other tables are read.
+        self.ask_to_stop()
+        self.close()
