@@ -11,7 +11,7 @@ from lockside.core.change import ShardRef
 from lockside.core.status import ShardView
 from lockside.core.telemetry import NoMeter
 from lockside.state.checkpoints import Checkpoints
-from lockside.state.status import StatusTable
+from lockside.state.status import ROWS_MAX, StatusTable
 from tests.fakes.clock import FakeClock, FakeStop
 from tests.fakes.dynamodb import FakeDynamoDB
 from tests.fakes.sources import source
@@ -115,6 +115,19 @@ def test_rows_of_shards_that_are_over_are_removed_by_whoever_is_left() -> None:
     fleet.checkpoints.advance(shard(2), 7)
     fleet.worker("ours").reads(4).round(LONG)
     assert fleet.rows() == {"shardId-0002": "killed", "shardId-0004": "ours"}
+
+
+def test_rows_that_may_not_go_yet_keep_no_other_from_going() -> None:
+    """A whole fleet died, and most of its shards are read by nobody yet."""
+    fleet = Fleet()
+    fleet.worker("killed").reads(*range(1, ROWS_MAX + 1))
+    fleet.worker("killed too").reads(99)
+    for number in range(1, ROWS_MAX + 1):
+        fleet.checkpoints.advance(shard(number), 7)
+    fleet.checkpoints.finish(shard(99))
+    fleet.worker("ours").reads(100).round(3 * LONG)
+    assert shard(99).shard_id not in fleet.rows()
+    assert len(fleet.rows()) == ROWS_MAX + 1
 
 
 def test_the_row_of_a_worker_that_lives_stays() -> None:
