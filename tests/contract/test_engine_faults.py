@@ -54,6 +54,17 @@ def test_at_the_limit_of_what_is_kept_the_pages_before_are_saved(rig: Rig) -> No
     assert rig.recorder.verbs("root")[-2:] == ["flush", "lease_lost"]
 
 
+def test_what_came_before_a_faulty_page_is_saved(rig: Rig) -> None:
+    """No checkpoint was due, and the shard may stand halted for hours."""
+    rig.settings = replace(rig.settings, checkpoint=CheckpointPolicy(interval_seconds=3_600))
+    numbers = rig.streams.put(rig.arn, "root", *"abcdef")
+    rig.streams.spoil(rig.arn, "root", 3)
+    with pytest.raises(FaultyPageError):
+        rig.run_once()
+    assert rig.position("root") == numbers[1]
+    assert rig.recorder.verbs("root")[-2:] == ["flush", "lease_lost"]
+
+
 def test_an_iterator_that_keeps_expiring_is_not_asked_for_in_a_rush(rig: Rig) -> None:
     """The second expiry in a row is waited after."""
     rig.streams.put(rig.arn, "root", "a")

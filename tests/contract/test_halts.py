@@ -17,7 +17,7 @@ from lockside.cli.main import EXIT_UNEXPECTED, EXIT_USAGE, main
 from lockside.core.now import Now
 from lockside.emulators import tables
 from lockside.emulators.emulator import Emulator
-from lockside.engines.embedded.engine import HALTS
+from lockside.engines.consumer import HALTS
 from lockside.errors import HaltError, UsageError
 from lockside.ops.clock import SystemClock
 from lockside.settings import load

@@ -65,6 +65,22 @@ def test_shards_with_nothing_to_watch_are_let_go_without_a_scrape(worker: Worker
     assert len(worker._processors) == 1
 
 
+def test_a_shard_that_went_to_another_worker_is_told_of_no_more(settings: Settings) -> None:
+    """Its row is the new owner's from then on. At the end of the run a worker still tells how it left its own."""
+    engine = settings.engine.model_copy(update={"kind": "kcl"})
+    worker = Worker.connected(settings.model_copy(update={"engine": engine}), stop=threading.Event())
+    arn = next(iter(worker._streams))
+    lost, kept = (ShardRef(arn, f"shardId-{number}") for number in range(2))
+    worker._processor(lost)
+    worker._processor(kept)
+    worker._processors[lost].lease_lost()
+    assert list(worker._views()) == [kept]
+    worker._stop.set()
+    worker._processors[kept].shutdown_requested()
+    assert list(worker._views()) == [kept]
+    worker.close()
+
+
 @pytest.mark.parametrize("table", ["audit", "state"])
 def test_a_table_of_ours_that_is_deleted_is_one_clear_message(
     settings: Settings, moto: Emulator, monkeypatch: pytest.MonkeyPatch, table: str

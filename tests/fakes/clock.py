@@ -56,5 +56,5 @@ class FakeStop:
             self.waits.append(timeout or 0.0)
             self._clock.advance(timeout or 0.0)
             self.on_wait()
-            self._set = len(self.waits) >= self._waits_max
+            self._set = self.is_set() or len(self.waits) >= self._waits_max
         return self._set

@@ -1,106 +1,30 @@
 """One shard under KCL, without Java: nothing leaves it, nothing is passed over, and what KCL hides is found out."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count, cycle
+from typing import Any
 
 import pytest
 
-from lockside.aws.retrying import Retrier
 from lockside.core.change import ShardRef
-from lockside.core.telemetry import NoMeter
 from lockside.emulators.emulator import Emulator
-from lockside.engines.consumer import CheckpointPolicy, Keeping
+from lockside.engines.consumer import CheckpointPolicy
 from lockside.engines.kcl.checkpointer import Saved
-from lockside.engines.kcl.knobs import PROFILES
-from lockside.engines.kcl.leases import Lease, LeaseTable
-from lockside.engines.kcl.memory import StreamMemory
-from lockside.engines.kcl.services import Member, Services
-from lockside.engines.kcl.shard import STALL_MS, KclShard
+from lockside.engines.kcl.shard import HALT_LOOK_SECONDS, PAGES_MAX, STALL_MS, KclShard
 from lockside.engines.stream import StreamPlan
 from lockside.errors import FaultyPageError, SetupError, StoppedError, StreamLostError
-from tests.fakes.clock import FakeClock, FakeStop
-from tests.fakes.kcl import FakeCheckpointer, lines
-from tests.fakes.processor import Recorder
-from tests.fakes.state_table import dynamodb, make_checkpoints, make_state_table
-from tests.fakes.streams import FakeStreams, spelled
+from tests.fakes.kcl_bench import Bench, bench_on
+from tests.fakes.streams import spelled
 
 HOUR = 3_600.0
-
-
-@dataclass
-class Bench:
-    """A shard `root` of a fake stream, and KCL's part played by the test."""
-
-    clock: FakeClock
-    stop: FakeStop
-    streams: FakeStreams
-    services: Services
-    arn: str
-    plan: StreamPlan
-    memory: StreamMemory
-    leases: LeaseTable
-    recorder: Recorder
-    failures: list[BaseException]
-    saver: FakeCheckpointer = field(default_factory=FakeCheckpointer)
-
-    def shard(self, position: int | None = None) -> KclShard:
-        """Lease the shard."""
-        made = KclShard(self.plan, ShardRef(self.arn, spelled("root")), self.memory, self.leases, self.services)
-        made.initialize(position)
-        return made
-
-    def put(self, *keys: str) -> list[int]:
-        """Append changes."""
-        return self.streams.put(self.arn, "root", *keys)
-
-    def page(self, *numbers: int) -> bytes:
-        """Spell these records as KCL hands them over."""
-        shard = self.streams.shard(self.arn, "root")
-        by_number = dict(zip(shard.numbers, shard.records, strict=True))
-        return lines([by_number[number] for number in numbers])
-
-    def saved(self) -> int | None:
-        """Return the remembered position."""
-        row = self.services.keeping.checkpoints.read(self.arn).shards.get(spelled("root"))
-        return row.position if row else None
-
-    def trimmed(self, count: int) -> None:
-        """Let the stream forget its first records."""
-        self.streams.model.trim(self.streams.shard(self.arn, "root"), count)
 
 
 @pytest.fixture
 def bench(moto: Emulator) -> Iterator[Bench]:
     """Return a bench whose every batch is saved."""
-    clock, client = FakeClock(), dynamodb(moto)
-    stop, streams, recorder = FakeStop(clock), FakeStreams(clock), Recorder()
-    arn = streams.add_stream("locks")
-    streams.add_shard(arn, "root")
-    checkpoints = make_checkpoints(client, make_state_table(client), clock, stop)
-    failures: list[BaseException] = []
-    services = Services(
-        member=Member("app", "host/0", PROFILES["default"]),
-        streams=streams.client,
-        dynamodb=client,
-        retrier=Retrier(stop, NoMeter()),
-        stop=stop,
-        keeping=Keeping(checkpoints, clock, NoMeter(), CheckpointPolicy(records=1), 1_000, 3),
-        processors=recorder,
-        failed=failures.append,
-    )
-    plan = StreamPlan("locks", arn, precision_ms=1_000)
-    memory = StreamMemory(plan, checkpoints)
-    yield Bench(clock, stop, streams, services, arn, plan, memory, NoLeases(client, "leases"), recorder, failures)
-    client.close()
-
-
-class NoLeases(LeaseTable):
-    """Leases of shards that came from nothing."""
-
-    def read(self, shard_id: str) -> Lease | None:
-        """Find none."""
-        del shard_id
-        return None
+    with bench_on(moto) as made:
+        yield made
 
 
 def test_a_batch_is_consumed_then_saved_with_kcl_by_its_number(bench: Bench) -> None:
@@ -268,11 +192,121 @@ def test_no_gap_is_told_where_the_stream_still_has_what_follows(bench: Bench) ->
 
 
 def test_the_time_since_kcls_last_call_is_told(bench: Bench) -> None:
-    """Not while a batch is worked on: that is told otherwise."""
+    """Also while a batch is worked on: what holds it up may be the state table, which no view of the shard shows."""
     shard = bench.shard()
     bench.clock.advance(400)
     assert shard.uncalled_seconds == 400
     seen: list[float] = []
-    bench.recorder.on_record = lambda _number: seen.append(shard.uncalled_seconds)
+
+    def blocked(_number: int) -> None:
+        seen.append(shard.uncalled_seconds)
+        bench.clock.advance(7_200)
+        seen.append(shard.uncalled_seconds)
+
+    bench.recorder.on_record = blocked
     shard.process(bench.page(*bench.put("a")), bench.saver)
-    assert (seen, shard.uncalled_seconds) == ([0.0], 0.0)
+    assert (seen, shard.uncalled_seconds) == ([0.0, 7_200.0], 0.0)
+
+
+def faulty(number: int) -> Callable[[int], None]:
+    """Return what halts the shard at a record."""
+
+    def fail(at: int) -> None:
+        if at == number:
+            raise FaultyPageError("x")
+
+    return fail
+
+
+def test_what_came_before_a_halt_is_saved(bench: Bench) -> None:
+    """No checkpoint was due: left above the head, it would be in no log for as long as the shard stands halted."""
+    keeping = replace(bench.services.keeping, policy=CheckpointPolicy())
+    bench.services = replace(bench.services, keeping=keeping)
+    numbers = bench.put(*"abc")
+    shard = bench.shard()
+    shard.process(bench.page(numbers[0]), bench.saver)
+    assert bench.saved() is None
+    bench.recorder.on_record = faulty(numbers[1])
+    shard.process(bench.page(numbers[1]), bench.saver)
+    assert bench.saved() == numbers[0]
+    assert bench.recorder.verbs()[-2:] == ["flush", "lease_lost"]
+
+
+def test_a_halt_that_nothing_can_be_saved_before_is_the_one_that_is_told(bench: Bench) -> None:
+    """It may be the save itself that halts the shard."""
+    numbers = bench.put(*"ab")
+    shard = bench.shard()
+
+    def refuse(verb: str, _shard: str) -> None:
+        if verb == "flush":
+            raise SetupError("the key is gone")
+
+    bench.recorder.on_verb = refuse
+    shard.process(bench.page(*numbers), bench.saver)
+    assert str(bench.services.halts[shard.shard]) == "the key is gone"
+    assert (bench.saved(), bench.recorder.verbs()[-1]) == (None, "lease_lost")
+
+
+def test_a_halt_counts_until_its_shard_is_begun_anew(bench: Bench) -> None:
+    """The lease went away and came back: the thread that stood there is let go, and nothing is told of it any more."""
+    numbers = bench.put(*"ab")
+    shard = bench.shard()
+    bench.recorder.on_record = faulty(numbers[1])
+    again: list[KclShard] = []
+
+    def begin_anew() -> None:
+        if len(bench.stop.waits) == 3:
+            assert shard.shard in bench.services.halts
+            again.append(bench.shard(numbers[0]))
+
+    bench.stop.on_wait = begin_anew
+    shard.process(bench.page(*numbers), bench.saver)
+    assert bench.stop.waits == [HALT_LOOK_SECONDS] * 3
+    assert not bench.services.halts
+    bench.recorder.on_record = lambda _number: None
+    again[0].process(bench.page(numbers[1]), bench.saver)
+    assert bench.recorder.consumed() == [numbers[1]]
+
+
+class Circle:
+    """A stream whose listing runs in a circle, or goes on without end; counts what it is asked."""
+
+    def __init__(self, cursors: Iterator[str]) -> None:
+        """Name these cursors, one after the other."""
+        self.asked = 0
+        self._cursors = cursors
+
+    def describe_stream(self, **_request: Any) -> Any:
+        """List nothing, and name the next page."""
+        self.asked += 1
+        assert self.asked <= 2 * PAGES_MAX, "asked without end"
+        page = {"StreamStatus": "ENABLED", "Shards": [], "LastEvaluatedShardId": next(self._cursors)}
+        return {"StreamDescription": page, "ResponseMetadata": {"HTTPHeaders": {}}}
+
+
+@pytest.mark.parametrize(
+    ("cursors", "pages"), [(cycle(["a", "b"]), 3), (cycle(["a"]), 2), (map(str, count()), PAGES_MAX)]
+)
+def test_a_listing_without_end_is_begun_anew_and_never_told_as_a_gap(
+    bench: Bench, cursors: Iterator[str], pages: int
+) -> None:
+    """What it does not show may be there: the shard waits, and the wait ends with the worker."""
+    circle: Any = Circle(cursors)
+    bench.services = replace(bench.services, streams=circle)
+    shard = bench.shard()
+    bench.stop.on_wait = lambda: bench.stop.set() if circle.asked >= pages else None
+    shard.shard_ended(bench.saver)
+    # The call that the stop came in may be made once more.
+    assert pages <= circle.asked <= pages + 1
+    assert (bench.saver.finished, bench.recorder.gaps(), bench.failures) == (0, [], [])
+    assert not bench.services.halts
+
+
+def test_a_stop_ends_a_listing(bench: Bench) -> None:
+    """Between two pages too."""
+    circle: Any = Circle(map(str, count()))
+    bench.services = replace(bench.services, streams=circle)
+    shard = bench.shard()
+    bench.stop.set()
+    shard.shard_ended(bench.saver)
+    assert (circle.asked, bench.saver.finished, bench.recorder.gaps()) == (1, 0, [])

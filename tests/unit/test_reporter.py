@@ -5,7 +5,8 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from lockside.app.reporter import LEFT_OVER_MS, TELL_MS, Facts, Reporter, StatusRows
+from lockside.app.left_rows import LEFT_OVER_MS
+from lockside.app.reporter import TELL_MS, Facts, Reporter, StatusRows
 from lockside.app.sources import Stream
 from lockside.audit.genesis import InForce
 from lockside.aws.tables import state_table

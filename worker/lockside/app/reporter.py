@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lockside.app.left_rows import LEFT_OVER_MS, LeftRows
 from lockside.app.sources import Stream
 from lockside.audit.genesis import InForce
 from lockside.aws.retrying import error_code
@@ -26,9 +27,6 @@ LOG = structlog.get_logger(__name__)
 
 TELL_MS: Final = 600_000
 """How often it says that its rows cannot be written."""
-
-LEFT_OVER_MS: Final = 600_000
-"""How long a row of an earlier owner is kept whose shard was not met again: its stream may not be listed yet."""
 
 JOIN_SECONDS_MAX: Final = 5.0
 
@@ -78,13 +76,15 @@ class StatusRows:
     ) -> None:
         """Nothing was written yet; a round comes every so many seconds.
 
-        In a fleet the rows of others are theirs: `fleet_ended` tells the shards whose rows are ours to remove.
+        In a fleet the rows of others are theirs: `fleet_ended` tells the shards that were read to their end here,
+        whose rows are ours to remove, whoever wrote them.
         """
         self._fleet_ended = fleet_ended
         self._table = table
         self._round_ms = round(seconds * 1000)
         self._there: dict[ShardRef, int] | None = None
         self._rounds = 0
+        self._removed: set[ShardRef] = set()
 
     def refresh(self, statuses: Sequence[ShardStatus], *, last: bool = False) -> None:
         """Write the rows that wait longest, and remove those of shards that ended.
@@ -97,7 +97,7 @@ class StatusRows:
         settled = self._rounds * self._round_ms >= LEFT_OVER_MS
         ended = [shard for shard, written in there.items() if shard not in now and (written or settled)]
         if self._fleet_ended is not None:
-            there, ended = self._in_fleet(there, ended)
+            there, ended = self._in_fleet(self._fleet_ended(), there, now)
         gone = [] if last else ended[:ROWS_MAX]
         again_ms = self._round_ms * max(1, -(-len(statuses) // ROWS_MAX))
         # There is no round after the last one: what halted comes first.
@@ -107,15 +107,19 @@ class StatusRows:
         self._rounds += 1
         there.update((status.shard, self._rounds) for status in chosen)
         for shard in gone:
-            del there[shard]
+            there.pop(shard, None)
+            self._removed.add(shard)
 
     def _in_fleet(
-        self, there: dict[ShardRef, int], left: Sequence[ShardRef]
+        self, ended: Collection[ShardRef], there: Mapping[ShardRef, int], now: Collection[ShardRef]
     ) -> tuple[dict[ShardRef, int], list[ShardRef]]:
-        """Of rows that are left behind, keep hands off those whose shards went to another worker."""
-        ended = set(self._fleet_ended()) if self._fleet_ended is not None else set()
-        self._there = {shard: written for shard, written in there.items() if shard not in left or shard in ended}
-        return self._there, [shard for shard in left if shard in ended]
+        """Of rows that are left behind, keep hands off those whose shards went to another worker.
+
+        The row of a shard that ended here may be an earlier worker's, which died before it could tell of the end.
+        """
+        self._removed.intersection_update(ended)
+        self._there = {shard: written for shard, written in there.items() if shard in now or shard in ended}
+        return self._there, [shard for shard in ended if shard not in now and shard not in self._removed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,16 +167,19 @@ class Facts:
 class Reporter:
     """The thread that does both, every few seconds."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is asked for something of its own
         self,
         rows: StatusRows,
         facts: Facts,
         views: Callable[[], Mapping[ShardRef, ShardView]],
         clock: Clock,
         seconds: float,
+        *,
+        left: LeftRows | None = None,
     ) -> None:
-        """Take whom to ask; no thread is started yet."""
+        """Take whom to ask; no thread is started yet. `left` removes what others of a fleet left behind."""
         self._rows = rows
+        self._left = left
         self._facts = facts
         self._views = views
         self._clock = clock
@@ -202,6 +209,8 @@ class Reporter:
         views, now = self._views(), self._clock.now()
         self._escalation.check(views, now.mono_ms)
         self._rows.refresh(self._facts.statuses(views, now.wall_ms), last=last)
+        if self._left is not None and not last:
+            self._left.remove(views.keys(), now)
 
     def _run(self) -> None:
         while not self._ended.wait(self._seconds):

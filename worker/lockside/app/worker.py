@@ -15,6 +15,7 @@ from ulid import ULID
 from lockside import __version__
 from lockside.app import fleet, sources
 from lockside.app.engine import Engine, Surroundings
+from lockside.app.left_rows import LeftRows
 from lockside.app.neighbours import Grounds
 from lockside.app.owner import Owner, last_words, ownership_of
 from lockside.app.pace import pace_of, silence_max_ms
@@ -46,6 +47,7 @@ from lockside.ops.heartbeat import Heartbeats
 from lockside.ops.metrics import PrometheusMeter
 from lockside.settings import Settings
 from lockside.state import keys_file
+from lockside.state.checkpoints import Checkpoints
 from lockside.state.status import StatusTable
 from lockside.state.streams import Streams as StreamRows
 
@@ -273,19 +275,23 @@ class Worker:
 
     def _make_reporter(self, engine: "Engine", term: Term) -> Reporter:
         settings, seconds = self._settings, self._settings.ops.status_seconds
-        rows = StatusRows(
-            StatusTable(self._clients.prompt, settings.state.table, settings.application),
-            seconds,
-            fleet_ended=engine.ended if self._in_fleet else None,
-        )
+        table = StatusTable(self._clients.prompt, settings.state.table, settings.application)
+        rows = StatusRows(table, seconds, fleet_ended=engine.ended if self._in_fleet else None)
+        checkpoints = Checkpoints(self._clients.prompt, settings.state.table, self._retrier, self._clock)
+        left = LeftRows(table, checkpoints) if self._in_fleet else None
         streams = {stream.table: stream for stream in self._streams.values()}
         facts = Facts(
             streams, self._surroundings.worker_id or self._run_id, term.epoch, engine.halted, self._trail.in_force
         )
-        return Reporter(rows, facts, self._views, self._clock, seconds)
+        return Reporter(rows, facts, self._views, self._clock, seconds, left=left)
 
     def _views(self) -> Mapping[ShardRef, ShardView]:
-        """Look at every shard but those that ended with nothing left to watch; after the run, at how it left them."""
+        """Look at every shard but those that ended with nothing left to watch; after the run, at how it left them.
+
+        In a fleet a shard that went to another worker is that one's to tell of.
+        """
+        if self._in_fleet and not self._stop.is_set():
+            self._forget_done()
         views = [(shard, processor.view(), processor.done) for shard, processor in list(self._processors.items())]
         return {shard: view for shard, view, done in views if not (done and view.state == "ended")}
 

@@ -41,14 +41,19 @@ class Bygone:
         """Take note of streams that are drained and were replaced."""
         self._arns += stream_arns
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to look."""
+        return bool(self._arns) and (self._look_ms is None or self.clock.now().mono_ms >= self._look_ms)
+
     def forget(self) -> None:
         """Remove what is remembered of the oldest whose day is over, if it is time to look; a part at a time.
 
         Raises FencedError where a later owner has claimed its rows, StoppedError on shutdown.
         """
-        now = self.clock.now()
-        if not self._arns or (self._look_ms is not None and now.mono_ms < self._look_ms):
+        if not self.is_due:
             return
+        now = self.clock.now()
         for arn in self._arns:
             # Claimed with it: only an owner's term removes a row.
             rows = self.checkpoints.load(arn).shards

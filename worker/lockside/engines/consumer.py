@@ -7,7 +7,7 @@ processor before anything that comes after it, with the first change there as it
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -20,10 +20,13 @@ from lockside.core.telemetry import Meter
 from lockside.engines.reach import Reach
 from lockside.engines.stream import StreamPlan
 from lockside.engines.tip import Tip, creation_ms
-from lockside.errors import StoppedError, StreamLostError, UndecodableLimitError
+from lockside.errors import HaltError, SetupError, StoppedError, StreamLostError
 from lockside.state.checkpoints import Checkpoints
 
 LOG = structlog.get_logger(__name__)
+
+HALTS: Final = (HaltError, SetupError)
+"""Errors that concern one shard and are understood; the other shards go on. All end the worker with one exit code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +131,7 @@ class ShardConsumer:
             self._tell_loss(self.loss, records, ended=ended)
         if records and not self.remembered:
             self._promise(creation_ms(records[0]) or now_ms)
-        try:
-            self._processor.process_records(self._since(records), caught_up=self.tip.caught_up)
-        except UndecodableLimitError:
-            # Nothing was wrong with what came before; that is all that is left to save, perhaps for hours.
-            self.checkpoint()
-            raise
+        self._processor.process_records(self._since(records), caught_up=self.tip.caught_up)
         self.position = self.position if position is None else position
         self._unflushed_records += len(records)
         if records:
@@ -206,14 +204,27 @@ class ShardConsumer:
             return None
         return position
 
-    def abandon(self) -> None:
-        """Stop after an error: the processor writes nothing more, and the checkpoint stays where it is."""
+    def abandon(self, error: BaseException | None = None) -> None:
+        """Stop after an error: the processor writes nothing more, and the checkpoint stays where it is.
+
+        Of a shard that is halted what was consumed before is saved first: nothing is wrong with it, and the shard may
+        stand for hours. What stayed above the head that long would be in no log, and a gap told later seals below it.
+        """
         if not self._begun:
             return
+        # A gap's end is not ours to pass: on_gap = "halt" demands that the checkpoint stays before it.
+        if isinstance(error, HALTS) and not isinstance(error, StreamLostError):
+            self._save_what_is_good()
         try:
             self._processor.lease_lost()
-        except Exception as error:  # noqa: BLE001 the error that led here is the one to be raised
-            self._log.warning("abandon_failed", **{telemetry.ERROR: error_code(error)})
+        except Exception as failed:  # noqa: BLE001 the error that led here is the one to be raised
+            self._log.warning("abandon_failed", **{telemetry.ERROR: error_code(failed)})
+
+    def _save_what_is_good(self) -> None:
+        try:
+            self.checkpoint()
+        except Exception as error:  # noqa: BLE001 as below; it may be that the checkpoint is what halts the shard
+            self._log.warning("halted_without_checkpoint", **{telemetry.ERROR: error_code(error)})
 
     def end(self) -> None:
         """End a shard that was read to its end."""

@@ -128,6 +128,12 @@ class Checkpoints:
                 shards[item["sk"]["S"]] = _checkpoint(item)
         return StreamState(since_ms, begun_ms, shards)
 
+    def is_over(self, shard: ShardRef) -> bool:
+        """Ask once whether a shard was read to its end, or is remembered no more; raises what boto3 raises."""
+        answer = self.client.get_item(TableName=self.table, Key=self._key(shard), ConsistentRead=True)
+        item = answer.get("Item")
+        return item is None or _checkpoint(item).finished
+
     def begin(self, stream_arn: str, now_ms: int, *, latest: bool = True) -> int:
         """Remember when a stream was begun, at LATEST or not; return that instant, or that of an earlier call.
 

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+from botocore.exceptions import ClientError
 
+from lockside.aws.retrying import verdict
 from lockside.core.change import ShardRef
+from lockside.core.failures import Verdict
 from lockside.core.status import ShardStatus
 
 if TYPE_CHECKING:
@@ -54,6 +57,19 @@ class StatusTable:
             if "LastEvaluatedKey" not in page:
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def remove_unchanged(self, row: ShardStatus) -> None:
+        """Remove a row that still is as it was read; one that was refreshed since stays."""
+        try:
+            self.client.delete_item(
+                TableName=self.table,
+                Key=self._key(row.shard),
+                ConditionExpression=f"{TOLD} = :told",
+                ExpressionAttributeValues={":told": {"S": _told(row)}},
+            )
+        except ClientError as error:
+            if verdict(error) is not Verdict.CONDITION:
+                raise
 
     @property
     def _partition(self) -> str:

@@ -101,7 +101,7 @@ class Crew:
             # page, read again, would be passed over and the checkpoint move beyond it.
             self._outcomes.put(closed(turn))
         except Exception as raised:  # noqa: BLE001 the coordinator raises it, in the caller's thread
-            turn.reader.abandon()
+            turn.reader.abandon(raised)
             self._outcomes.put(Outcome(turn.watch, turn.reader.shard.shard_id, ended=False, error=raised))
         else:
             match step.progress:

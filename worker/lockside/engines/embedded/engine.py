@@ -16,6 +16,7 @@ from lockside.aws.retrying import error_code
 from lockside.core import telemetry
 from lockside.core.change import ShardRef
 from lockside.core.ports import ProcessorFactory, Stop
+from lockside.engines.consumer import HALTS
 from lockside.engines.discovery import Discovery
 from lockside.engines.embedded.crew import Crew, Outcome, closed
 from lockside.engines.embedded.rota import Rota, Turn
@@ -23,12 +24,9 @@ from lockside.engines.embedded.services import Services
 from lockside.engines.embedded.step import Progress
 from lockside.engines.embedded.table import TableWatch
 from lockside.engines.stream import StreamPlan
-from lockside.errors import HaltError, LocksideError, SetupError, StoppedError
+from lockside.errors import LocksideError, StoppedError
 
 LOG = structlog.get_logger(__name__)
-
-HALTS: Final = (HaltError, SetupError)
-"""Errors that concern one shard and are understood; the other shards go on. All end the worker with one exit code."""
 
 TURN_SECONDS_MAX: Final = 10.0
 """Longest wait of the coordinator: the health check wants to see it turn, however seldom shards are listed."""
@@ -138,7 +136,7 @@ class EmbeddedEngine:
             wait_seconds = 0.0
             raise
         except Exception as error:
-            turn.reader.abandon()
+            turn.reader.abandon(error)
             if self._settle(Outcome(turn.watch, turn.reader.shard.shard_id, ended=False, error=error)) is not None:
                 raise
         finally:

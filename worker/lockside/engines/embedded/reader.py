@@ -144,9 +144,9 @@ class ShardReader:
         """Stop in good order: let the processor finish, then checkpoint; what could not be written is read again."""
         self._consumer.close()
 
-    def abandon(self) -> None:
-        """Stop after an error: the processor writes nothing more, and the checkpoint stays where it is."""
-        self._consumer.abandon()
+    def abandon(self, error: BaseException | None = None) -> None:
+        """Stop after an error, see `ShardConsumer.abandon`."""
+        self._consumer.abandon(error)
 
     def _consume(self, page: Mapping[str, Any]) -> None:
         """Hand a page over, and only then move the cursor. A last page's null iterator changes nothing."""

@@ -7,6 +7,7 @@ has a default for: JPype does not fall back to it.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from lockside.engines.kcl.java import class_of, typed
@@ -43,6 +44,9 @@ PASSED_ON: Final[Mapping[str, str]] = {
     "modifyException": "exception",
 }
 """What the other methods of an interceptor hand back unchanged, by the context's own name for it."""
+
+SCHEDULED_THREADS: Final = 2
+"""Threads for time-outs and pauses before a retry, for all clients together; the SDK's own are five for each client."""
 
 AwsCredentials = Callable[[], tuple[str, str, str | None]]
 """Returns access key, secret key and session token, refreshed where they are short-lived."""
@@ -85,14 +89,16 @@ def connect(access: Access, stream_arn: str) -> JavaClients:
     region = class_of(SDK + "regions.Region").of(access.region)
     credentials = _credentials(access.credentials)
 
-    def built(builder: Any, url: str = "") -> Any:
+    def built(builder: Any, url: str = "", interceptor: Any = None) -> Any:
         builder = builder.region(region).credentialsProvider(credentials)
+        builder = builder.overrideConfiguration(_overrides(interceptor))
         return (builder.endpointOverride(class_of("java.net.URI").create(url)) if url else builder).build()
 
-    streams_builder = class_of(SDK + "services.dynamodb.streams.DynamoDbStreamsClient").builder()
-    if is_local(stream_arn):
-        streams_builder = streams_builder.overrideConfiguration(_local_arns())
-    streams = built(streams_builder, access.streams_url)
+    streams = built(
+        class_of(SDK + "services.dynamodb.streams.DynamoDbStreamsClient").builder(),
+        access.streams_url,
+        _local_arns() if is_local(stream_arn) else None,
+    )
     adapter = class_of("com.amazonaws.services.dynamodbv2.streamsadapter.AmazonDynamoDBStreamsAdapterClient")
     return JavaClients(
         streams,
@@ -153,6 +159,16 @@ def _local_arns() -> Any:
     methods["modifyRequest"] = request
     import jpype  # noqa: PLC0415 - an optional package
 
-    interceptor = jpype.JProxy(SDK + "core.interceptor.ExecutionInterceptor", dict=methods)
-    configuration = class_of(SDK + "core.client.config.ClientOverrideConfiguration")
-    return configuration.builder().addExecutionInterceptor(interceptor).build()
+    return jpype.JProxy(SDK + "core.interceptor.ExecutionInterceptor", dict=methods)
+
+
+def _overrides(interceptor: Any) -> Any:
+    made = class_of(SDK + "core.client.config.ClientOverrideConfiguration").builder()
+    made = made.scheduledExecutorService(_scheduled_pool())
+    return (made if interceptor is None else made.addExecutionInterceptor(interceptor)).build()
+
+
+@cache
+def _scheduled_pool() -> Any:
+    """Return the one of this process: it lives as long as its JVM, whatever clients are closed."""
+    return class_of("java.util.concurrent.Executors").newScheduledThreadPool(SCHEDULED_THREADS)

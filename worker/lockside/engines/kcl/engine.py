@@ -16,9 +16,10 @@ from lockside.core.change import ShardRef
 from lockside.core.ports import Loops, Stop
 from lockside.engines.kcl import bridge, java
 from lockside.engines.kcl.services import Services
-from lockside.engines.kcl.table import TableRun
+from lockside.engines.kcl.stream_run import StreamRun
+from lockside.engines.kcl.table import MakeRun, TableRun
 from lockside.engines.stream import StreamPlan
-from lockside.errors import LocksideError
+from lockside.errors import LocksideError, StoppedError
 
 LOG = structlog.get_logger(__name__)
 
@@ -43,15 +44,22 @@ class Machine:
 class KclEngine:
     """Reads streams together with the other workers of its application, until told to stop."""
 
-    def __init__(
-        self, plans: Iterable[StreamPlan], machine: Machine, services: Services, loops: Loops, shutdown_seconds: float
+    def __init__(  # noqa: PLR0913 - what all its parts work with
+        self,
+        plans: Iterable[StreamPlan],
+        machine: Machine,
+        services: Services,
+        loops: Loops,
+        shutdown_seconds: float,
+        *,
+        make_run: MakeRun = StreamRun,
     ) -> None:
-        """Prepare to read; nothing is called or started yet."""
+        """Prepare to read; nothing is called or started yet. `make_run` makes what reads one stream."""
         self._machine = machine
         self._services = services
         self._loops = loops
         self._shutdown_seconds = shutdown_seconds
-        self._tables = tuple(TableRun(plan, services) for plan in plans)
+        self._tables = tuple(TableRun(plan, services, make_run) for plan in plans)
 
     def halted(self) -> Mapping[ShardRef, LocksideError]:
         """Return the shards that were halted here, and why."""
@@ -62,24 +70,29 @@ class KclEngine:
         return [reason for table in self._tables for reason in table.unread(failing_seconds_max)]
 
     def run(self, stop: Stop) -> None:
-        """Read until `stop` is set, or until a table is gone.
+        """Read until `stop` is set, or until every table is gone.
 
-        Raises what a halted shard raised; an error that ends the worker was told to `failed` before.
+        Raises what a halted shard raised, or why a table is gone; an error that ends the worker was told to `failed`
+        before.
         """
         self._machine.start()
         try:
             for table in self._tables:
                 table.begin()
-            while not stop.wait(TURN_SECONDS):
+            while any(table.failure is None for table in self._tables) and not stop.wait(TURN_SECONDS):
                 for table in self._tables:
                     # Each may ask the endpoint for a while.
                     self._loops.beat_here()
                     table.tend()
+        except StoppedError:
+            # The stop came in the midst of a call. What was halted or gone by then is raised all the same.
+            pass
         finally:
             self._loops.forget_here()
             self._end()
-        for error in self._services.halts.values():
-            raise error
+        for error in (*self.halted().values(), *(table.failure for table in self._tables)):
+            if error is not None:
+                raise error
 
     def ended(self) -> Collection[ShardRef]:
         """Return the shards that this worker read to their end, until each was asked for."""

@@ -15,7 +15,7 @@ from lockside.aws.retrying import AgainError, error_code, verdict
 from lockside.core import decode, telemetry
 from lockside.core.change import ShardRef
 from lockside.core.failures import Verdict
-from lockside.engines.consumer import ShardConsumer
+from lockside.engines.consumer import HALTS, ShardConsumer
 from lockside.engines.discovery import Discovery, iterator_of, spelled
 from lockside.engines.kcl.checkpointer import Checkpointer, Saved
 from lockside.engines.kcl.handover import read_lines
@@ -25,12 +25,9 @@ from lockside.engines.kcl.services import Services
 from lockside.engines.reach import DELIVERY_MS
 from lockside.engines.stream import StreamPlan
 from lockside.engines.tip import creation_ms
-from lockside.errors import HaltError, LocksideError, SetupError, StoppedError
+from lockside.errors import LocksideError, SetupError, StoppedError
 
 LOG = structlog.get_logger(__name__)
-
-HALTS: Final = (HaltError, SetupError)
-"""Errors that concern one shard and are understood, as in the embedded engine."""
 
 STALL_MS: Final = 3_600_000
 """Between two batches of a shard come seconds. After an hour the stream is asked whether it still has what follows."""
@@ -41,6 +38,12 @@ END_ATTEMPTS: Final = 30
 
 PAGE_PAUSE_SECONDS: Final = 0.1
 """DescribeStream bears 10 calls a second for a stream (API reference)."""
+
+PAGES_MAX: Final = 1_000
+"""Pages of one listing: a hundred thousand shards. A longer one, or one that runs in a circle, is begun anew."""
+
+HALT_LOOK_SECONDS: Final = 1.0
+"""How often a halted shard's thread looks whether the halt still counts."""
 
 
 class KclShard:
@@ -62,7 +65,7 @@ class KclShard:
         self._delivered: int | None = None
         self._saved: int | None = None
         self._called_ms = self._clock.now().wall_ms
-        self._returned_ms: int | None = self._clock.now().mono_ms
+        self._stirred_ms = self._clock.now().mono_ms
         self._suspect_ms: int | None = None
         self._log = LOG.bind(**{telemetry.TABLE: plan.table, telemetry.SHARD: shard.shard_id})
 
@@ -73,9 +76,11 @@ class KclShard:
 
     @property
     def uncalled_seconds(self) -> float:
-        """Return for how long KCL has handed over nothing, not even an empty batch; 0 while one is being worked on."""
-        returned_ms = self._returned_ms
-        return 0.0 if returned_ms is None else max(0.0, (self._clock.now().mono_ms - returned_ms) / 1000)
+        """Return for how long no call of KCL's has begun or come to its end, be it with an empty batch.
+
+        A batch that is worked on for long counts too: what holds it up may be a write that shows nowhere else.
+        """
+        return max(0.0, (self._clock.now().mono_ms - self._stirred_ms) / 1000)
 
     def initialize(self, kcl_position: int | None) -> None:
         """Begin after KCL's position, None for one that is no number."""
@@ -83,11 +88,11 @@ class KclShard:
 
     def process(self, lines: bytes, checkpointer: Checkpointer, *, at_end: bool = False) -> None:
         """Consume a batch, or tick; `at_end` for the shard's last one."""
-        self._returned_ms = None
+        self._stirred_ms = self._clock.now().mono_ms
         try:
             self._guarded(lambda: self._process(lines, checkpointer, at_end=at_end))
         finally:
-            self._returned_ms = self._clock.now().mono_ms
+            self._stirred_ms = self._clock.now().mono_ms
 
     def refuse(self) -> None:
         """Take no batch any more: one was lost before it came here."""
@@ -139,16 +144,22 @@ class KclShard:
             self._services.failed(error)
 
     def _halt(self, error: LocksideError) -> None:
-        """Refuse all that follows, and keep KCL waiting for it: the lease stays ours, and the other shards go on."""
+        """Refuse all that follows, and keep KCL waiting for it: the lease stays ours, and the other shards go on.
+
+        That ends where the shard is begun anew, here or by another worker: then this halt counts no more.
+        """
         self._refusing = self._over = True
         self._log.error("shard_halted", **{telemetry.ERROR: type(error).__name__})
-        self._services.halts[self.shard] = error
+        halts = self._services.halts
+        halts[self.shard] = error
         if self._consumer is not None:
-            self._consumer.abandon()
-        self._services.stop.wait()
+            self._consumer.abandon(error)
+        while halts.get(self.shard) is error and not self._services.stop.wait(HALT_LOOK_SECONDS):
+            pass
 
     def _initialize(self, kcl_position: int | None) -> None:
         services, now_ms = self._services, self._clock.now().wall_ms
+        services.halts.pop(self.shard, None)
         lease = services.retrier.call("lease", lambda: self._leases.read(self.shard.shard_id))
         start = self._memory.start_of(self.shard.shard_id, lease, kcl_position, now_ms)
         consumer = ShardConsumer(self._plan, self.shard, start, services.processors(self.shard), services.keeping)
@@ -228,9 +239,13 @@ class KclShard:
         )
 
     def _listed(self) -> bool | None:
-        """Whether the shard is listed with an end; None if it is not listed, or the stream is gone."""
+        """Whether the shard is listed with an end; None if it is not listed, or the stream is gone.
+
+        Raises AgainError where the listing does not come to its end: it must not be taken for one without the shard.
+        """
         discovery, cursor = Discovery(self._services.streams), None
-        while True:
+        cursors: set[str] = set()
+        for _ in range(PAGES_MAX):
             try:
                 page = discovery.page(self.shard.stream_arn, cursor)
             except ClientError as error:
@@ -240,11 +255,16 @@ class KclShard:
             found = next((shard for shard in page.shards if shard.shard_id == self.shard.shard_id), None)
             if found is not None:
                 return found.closed
-            if page.cursor is None or page.cursor == cursor:
+            cursor = page.cursor
+            if cursor is None:
                 # A single listing may leave it out.
                 return False if discovery.exists(self.shard.stream_arn, self.shard.shard_id) else None
-            cursor = page.cursor
-            self._services.stop.wait(PAGE_PAUSE_SECONDS)
+            if cursor in cursors:
+                break
+            cursors.add(cursor)
+            if self._services.stop.wait(PAGE_PAUSE_SECONDS):
+                raise StoppedError("shard end")
+        raise AgainError
 
     def _watch_stall(self, consumer: ShardConsumer, now_ms: int) -> None:
         """Look whether the stream still has what follows, after a pause of hours: the adapter would not tell.

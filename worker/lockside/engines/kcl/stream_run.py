@@ -20,7 +20,7 @@ from lockside.engines.kcl.scheduler import Order, Scheduler
 from lockside.engines.kcl.services import Services
 from lockside.engines.kcl.shard import KclShard
 from lockside.engines.stream import StreamPlan
-from lockside.errors import NotFoundOutError
+from lockside.errors import LocksideError, NotFoundOutError
 
 LOG = structlog.get_logger(__name__)
 
@@ -41,23 +41,25 @@ class StreamRun:
         self._scheduler: Scheduler | None = None
         self._gave_up: str | None = None
         self._stopping = False
+        self._closed = False
 
     @property
     def alive(self) -> bool:
         """Whether its scheduler works."""
         return self._scheduler is not None and self._scheduler.alive
 
-    def start(self) -> None:
-        """Start its scheduler, in Java's own threads."""
+    @property
+    def started(self) -> bool:
+        """Whether its scheduler was started."""
+        return self._scheduler is not None
+
+    def start(self, theirs_ms: int | None) -> None:
+        """Start its scheduler, in Java's own threads. `theirs_ms` is the endpoint's clock, None where it tells none."""
         services, member = self._services, self._services.member
-        theirs_ms = services.retrier.call("describe_stream", self.endpoint_ms)
         self._memory.begin(services.keeping.clock.now().wall_ms if theirs_ms is None else theirs_ms)
         make_tables(services.dynamodb, self.leases.name, services.retrier)
         services.retrier.call("workers", lambda: self.leases.forget_worker(member.worker_id))
-        order = Order(self.plan.stream_arn, self.leases.name, member.worker_id, member.knobs, member.page_records)
-        clients = connect(Access.of(services.dynamodb, services.streams), self.plan.stream_arn)
-        make = factory(self._shard, services.failed)
-        self._scheduler = Scheduler(order, clients, make, listener(self.plan.table, self._give_up))
+        self._scheduler = self._schedule()
         self._scheduler.start()
 
     def check(self) -> None:
@@ -75,6 +77,8 @@ class StreamRun:
         """Say which leased shards nothing comes of."""
         if not self.alive:
             yield f"table {self.plan.table}: its scheduler does not run"
+        for halted, error in self._halts():
+            yield f"table {self.plan.table}, shard {halted.shard_id}: halted ({type(error).__name__})"
         for shard in self._held():
             seconds = shard.uncalled_seconds
             if seconds > failing_seconds_max:
@@ -97,6 +101,7 @@ class StreamRun:
         finished = {shard_id for shard_id, row in rows.items() if row.finished}
         finished |= {lease.shard_id for lease in leases if lease.finished}
         discovery, cursor = Discovery(self._services.streams), None
+        cursors: set[str] = set()
         for _ in range(PAGES_MAX):
             try:
                 page = discovery.page(self.plan.stream_arn, cursor)
@@ -107,10 +112,25 @@ class StreamRun:
                 raise
             if page.grows or not all(shard.closed and shard.shard_id in finished for shard in page.shards):
                 return False
-            if page.cursor is None or page.cursor == cursor:
-                return True
             cursor = page.cursor
+            if cursor is None:
+                return True
+            if cursor in cursors:
+                # A listing that runs in a circle tells of nothing that is missing.
+                return False
+            cursors.add(cursor)
         return False
+
+    def forget_moved_halts(self) -> None:
+        """Let go of halts whose shards are another worker's by now: it halts them anew, or reads on."""
+        for shard, error in self._halts():
+            lease = self.leases.read(shard.shard_id)
+            owner = None if lease is None else lease.owner
+            if owner in {None, self._services.member.worker_id}:
+                continue
+            if self._services.halts.get(shard) is error:
+                self._services.halts.pop(shard, None)
+                LOG.info("halt_moved", **{telemetry.TABLE: shard.table, telemetry.SHARD: shard.shard_id})
 
     def forget_old(self) -> None:
         """Let go of what is remembered of shards that ended long ago."""
@@ -127,11 +147,24 @@ class StreamRun:
             self._scheduler.ask_to_stop()
 
     def close(self) -> None:
-        """End it as it is."""
-        if self._scheduler is not None:
-            if self._scheduler.alive:
-                self._scheduler.stop_at_once()
-            self._scheduler.close()
+        """End it as it is; once."""
+        if self._scheduler is None or self._closed:
+            return
+        self._closed = True
+        if self._scheduler.alive:
+            self._scheduler.stop_at_once()
+        self._scheduler.close()
+
+    def _schedule(self) -> Scheduler:
+        services, member = self._services, self._services.member
+        order = Order(self.plan.stream_arn, self.leases.name, member.worker_id, member.knobs, member.page_records)
+        clients = connect(Access.of(services.dynamodb, services.streams), self.plan.stream_arn)
+        make = factory(self._shard, services.failed)
+        return Scheduler(order, clients, make, listener(self.plan.table, self._give_up))
+
+    def _halts(self) -> list[tuple[ShardRef, LocksideError]]:
+        halts = dict(self._services.halts)
+        return [(shard, error) for shard, error in halts.items() if shard.stream_arn == self.plan.stream_arn]
 
     def _held(self) -> list[KclShard]:
         return [shard for shard in list(self._shards.values()) if not shard.over]
