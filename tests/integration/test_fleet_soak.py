@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from statistics import median
 from typing import Final
 
 import pytest
@@ -29,6 +30,9 @@ MEMORY_GROWTH_MAX: Final = 1.15
 THREADS_GROWTH_MAX: Final = 1.20
 """How much more the last third may take than the one before it. In the first one Java touches its heap, KCL fills its
 pools: growth that ends says nothing. In both that follow the survivor meets as many kills and rolls."""
+
+THREADS_MAX: Final = 300
+"""KCL makes a thread for each task that finds none idle, so a moment in which the machine is held up makes dozens."""
 
 NATIVE_MB_MAX: Final = 450
 """What a worker of a fleet may take beside Java's heap: Python with all that is imported, Java's classes, compiled code
@@ -56,13 +60,18 @@ class Measured:
         """Return the most of either."""
         return cls(max(each.megabytes for each in seen), max(each.threads for each in seen))
 
+    @classmethod
+    def usual(cls, seen: Sequence["Measured"]) -> "Measured":
+        """Return the median of either."""
+        return cls(median(each.megabytes for each in seen), int(median(each.threads for each in seen)))
+
     def __str__(self) -> str:
         """Tell it."""
         return f"{self.megabytes:.0f} MB, {self.threads} threads"
 
 
 class Watch:
-    """Looks, in a thread of its own, at what workers take that live throughout: the most in each third of the time."""
+    """Looks, in a thread of its own, at what workers take that live throughout, in each third of the time."""
 
     def __init__(self, workers: Mapping[str, WorkerProcess]) -> None:
         """Begin."""
@@ -78,9 +87,13 @@ class Watch:
         self._ended.set()
         self._thread.join()
 
-    def most(self, name: str) -> tuple[Measured, ...]:
-        """Return the most that a worker took in each third."""
-        return tuple(Measured.most(seen) for seen in self._seen[name])
+    def most(self, name: str) -> Measured:
+        """Return the most that a worker ever took."""
+        return Measured.most([each for seen in self._seen[name] for each in seen])
+
+    def usual(self, name: str) -> tuple[Measured, ...]:
+        """Return what a worker usually took, in each third: a burst of KCL's threads passes, what leaks stays."""
+        return tuple(Measured.usual(seen) for seen in self._seen[name])
 
     def _look(self) -> None:
         while not self._ended.wait(LOOK_SECONDS):
@@ -128,10 +141,12 @@ def test_minutes_of_trouble(dynamodb_local: Emulator, tmp_path: Path, capsys: py
     with capsys.disabled():
         sys.stdout.write(f"\n{kills} kills in {SECONDS:.0f} s, {records} change records, none lost, lag 0\n")
         for engine in watched.workers:
-            sys.stdout.write(f"{engine}, at most in each third: {'; '.join(map(str, watched.most(engine)))}\n")
+            thirds = "; ".join(map(str, watched.usual(engine)))
+            sys.stdout.write(f"{engine}, usually in each third: {thirds}; at most {watched.most(engine)}\n")
     heap_mb = stage.settings["fleet"].engine.kcl.java_heap_mb
     for engine, megabytes_max in {"kcl": heap_mb + NATIVE_MB_MAX, "embedded": EMBEDDED_MB_MAX}.items():
-        _, second, last = watched.most(engine)
+        _, second, last = watched.usual(engine)
         assert last.megabytes <= second.megabytes * MEMORY_GROWTH_MAX, engine
         assert last.threads <= second.threads * THREADS_GROWTH_MAX, engine
-        assert last.megabytes <= megabytes_max, engine
+        assert watched.most(engine).megabytes <= megabytes_max, engine
+        assert watched.most(engine).threads <= THREADS_MAX, engine

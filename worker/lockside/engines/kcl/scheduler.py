@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lockside.engines.kcl.clients import JavaClients, adapters_arn
-from lockside.engines.kcl.java import class_of
+from lockside.engines.kcl.java import class_of, typed
 from lockside.engines.kcl.knobs import Knobs
 
 KCL: Final = "software.amazon.kinesis."
 ADAPTER: Final = "com.amazonaws.services.dynamodbv2.streamsadapter."
 PAGE_RECORDS_MAX: Final = 1_000
+IDLE_THREAD_SECONDS: Final = 5
 
 WORKER_REPORTS_KEPT: Final = 10
 """A worker that missed so many reports is gone: its row is removed, so that no shard is given to it."""
@@ -37,6 +38,7 @@ class Scheduler:
         self.order = order
         self._clients = clients
         self._scheduler = _configured(order, clients, factory, listener)
+        _let_idle_threads_go(self._scheduler)
         self._thread = class_of("java.lang.Thread")(self._scheduler, f"kcl-{order.application}")
         self._thread.setDaemon(True)
         self._stopping: Any = None
@@ -85,6 +87,15 @@ def _configured(order: Order, clients: JavaClients, factory: Any, listener: Any)
         _retrieval(made.retrievalConfig(), order, arn, clients.adapter),
         clients.adapter,
     )
+
+
+def _let_idle_threads_go(scheduler: Any) -> None:
+    """Shorten the minute for which KCL keeps the threads of a burst: each has a stack, and a state of Python's.
+
+    Its pool makes as many as there are tasks at a time, which is right: one may be held up, and the others must not be.
+    """
+    pool = typed(scheduler.executorService(), "java.util.concurrent.ThreadPoolExecutor")
+    pool.setKeepAliveTime(IDLE_THREAD_SECONDS, class_of("java.util.concurrent.TimeUnit").SECONDS)
 
 
 def _coordinator(config: Any, knobs: Knobs, listener: Any) -> Any:
