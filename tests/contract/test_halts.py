@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from lockside.app.worker import Worker
 from lockside.aws.tables import audit_table, state_table
-from lockside.cli.main import EXIT_UNEXPECTED, EXIT_USAGE, main
+from lockside.cli.main import EXIT_NOT_FOUND_OUT, EXIT_UNEXPECTED, EXIT_USAGE, main
 from lockside.core.now import Now
 from lockside.emulators import tables
 from lockside.emulators.emulator import Emulator
@@ -223,7 +223,7 @@ def test_the_runbook_has_the_exit_codes_that_run_has() -> None:
     """The table in docs/operations.md, the help of the command and the code agree."""
     rows = OPERATIONS.read_text(encoding="utf-8").partition("## How `lockside run` ends")[2].partition("\n## ")[0]
     first_cells = [line.split("|")[1].strip() for line in rows.splitlines() if line.startswith("| ")][1:]
-    assert first_cells == ["0", str(EXIT_USAGE), str(EXIT_UNEXPECTED), "130, 143"]
+    assert first_cells == ["0", str(EXIT_USAGE), str(EXIT_NOT_FOUND_OUT), str(EXIT_UNEXPECTED), "130, 143"]
     assert "A halted shard ends the worker with 2" in rows
     said = " ".join(CliRunner().invoke(main, ["run", "--help"]).stdout.split())
     assert "2 wrong set-up, a halted shard" in said

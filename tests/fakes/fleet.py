@@ -159,19 +159,30 @@ class Fleet:
         return bool(leases) and all(lease.owner in ids for lease in leases)
 
     def leader_and_owner(self) -> WorkerProcess:
-        """Wait for a worker that leads the lock table's stream and has a shard of it, and return it."""
-        found: list[str] = []
+        """Wait for a worker that leads the lock table's stream and has a shard of it, and return it.
 
-        def look() -> bool:
-            table = self.leases(self.arns[0])
-            leader = table.leader()
-            ids = {self.id_of(worker) for worker in self.workers}
-            owns = any(lease.owner == leader and not lease.finished for lease in table.leases())
-            found[:] = [leader] if leader in ids and owns and leader is not None else []
-            return bool(found)
+        To whom a lone shard goes is KCL's choice. Where that is not the leader, the leader is started anew: the other,
+        which has the shard, leads then.
+        """
+        self.until(lambda: self._leader() is not None and self.open_owned(), "nobody leads and owns", START_SECONDS_MAX)
+        leader = self._leader()
+        if leader is not None and not self._owns(leader):
+            self.stop(self.named(leader))
+            self.start()
+        self.until(lambda: self._owns(self._leader()), "no worker both leads and owns", START_SECONDS_MAX)
+        leader = self._leader()
+        assert leader is not None
+        return self.named(leader)
 
-        self.until(look, "no worker both leads and owns", START_SECONDS_MAX)
-        return self.named(found[0])
+    def _leader(self) -> str | None:
+        """Name the worker that leads the lock table's stream, if it lives."""
+        leader = self.leases(self.arns[0]).leader()
+        return leader if leader in {self.id_of(worker) for worker in self.workers} else None
+
+    def _owns(self, worker_id: str | None) -> bool:
+        """Whether a worker has an open shard of the lock table's."""
+        leases = self.leases(self.arns[0]).leases()
+        return worker_id is not None and any(lease.owner == worker_id and not lease.finished for lease in leases)
 
     def lines(self) -> list[dict[str, Any]]:
         """Return what all workers have logged up to now."""
