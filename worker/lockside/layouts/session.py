@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from hashlib import blake2b
 from typing import Any, Final, Literal
 
 from lockside.core import attributes
@@ -46,6 +47,11 @@ NO_NAME: Final = re.compile(
     re.ASCII | re.VERBOSE,
 )
 """What begins like a document, a token or a hash, and so is nobody's name."""
+
+PAYLOADS_KNOWN_MAX: Final = 4_096
+"""Payloads of a layout whose reading is kept: some two megabytes. Past it all are read anew."""
+
+MARK_BYTES: Final = 16
 
 ID_CHARS_MIN: Final = 8
 """The end of a key from this length on is a session's id, whatever stands before it."""
@@ -160,7 +166,7 @@ class SessionReader:
     privileges: tuple[Path, ...] = ()
     ended: Ended | None = None
     withheld: tuple[str, ...] = ()
-    _last: list[tuple[Any, _Said] | None] = field(default_factory=lambda: [None], compare=False, repr=False)
+    _known: dict[bytes, _Said] = field(default_factory=dict, compare=False, repr=False)
 
     def read(self, image: Image) -> SessionRow:
         """Read a row; what is not as it should be becomes a fault."""
@@ -184,18 +190,21 @@ class SessionReader:
         )
 
     def _said(self, image: Image) -> _Said:
-        """Read all but the deadline; once, where only the deadline differs from the image read before.
+        """Read all but the deadline; once, where a payload is one that was read lately.
 
-        A refresh carries the whole payload twice, and decoding it is most of what a record costs.
+        A refresh carries the whole payload twice, as it was before, and decoding it is most of what a record costs.
+        What is kept is known by a digest: no payload stays in memory for it.
         """
         wire = image.get(self.payload.attr or "") if self._stands_alone else None
         if not _is_text(wire):
             return self._say(image)
-        last = self._last[0]
-        if last is not None and last[0] == wire:
-            return last[1]
-        said = self._say(image)
-        self._last[0] = (wire, said)
+        mark = _mark(wire)
+        said = self._known.get(mark)
+        if said is None:
+            said = self._say(image)
+            if len(self._known) >= PAYLOADS_KNOWN_MAX:
+                self._known.clear()
+            self._known[mark] = said
         return said
 
     @property
@@ -298,7 +307,7 @@ class _Row:
 
 
 def _is_text(wire: object) -> bool:
-    """Whether equality of two wire values is that of their texts; true and 1, for one, are equal and not the same."""
+    """Whether a wire value is one text, or bytes, so that a digest of these is one of the value."""
     return type(wire) is dict and len(wire) == 1 and all(type(value) in {str, bytes} for value in wire.values())
 
 
@@ -306,6 +315,13 @@ def _text_at(image: Image, name: str) -> str | None:
     wire = image.get(name)
     text = wire.get("S") if isinstance(wire, Mapping) else None
     return text if isinstance(text, str) else None
+
+
+def _mark(wire: Any) -> bytes:
+    ((tag, text),) = wire.items()
+    spelled = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    # By type too: a text and bytes that are spelled alike are read as different things.
+    return blake2b(spelled, digest_size=MARK_BYTES, person=f"{tag}{type(text).__name__}"[:16].encode()).digest()
 
 
 def _value_or_wire(wire: Any) -> Any:
