@@ -429,6 +429,12 @@ def test_a_name_is_held_against_each_row_by_itself() -> None:
     assert [row.principal for row in rows if isinstance(row, SessionRow)] == ["aaaaBBBB1111", None, "aaaaBBBB1111"]
 
 
+@pytest.mark.parametrize("tag", ["\ud800", "é" * 16, "", "N"])
+def test_a_payload_of_a_type_that_nobody_knows_is_unreadable(tag: str) -> None:
+    """It is told as such, and is no fault of ours."""
+    assert "payload_unreadable" in read("flask-session", {"val": {tag: "text"}, "expiration": {"N": "1"}}).faults
+
+
 def test_all_attributes_of_a_session_layout_can_be_renamed() -> None:
     """Also what a deadline is measured against, and what marks the end."""
     (rack,) = builtin().find("rack")

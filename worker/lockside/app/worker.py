@@ -96,6 +96,7 @@ class Worker:
         self._failure: BaseException | None = None
         self._heartbeats = Heartbeats(clock, silence_max_ms(settings))
         self._processors: dict[ShardRef, ShardProcessor] = {}
+        self._processors_guard = threading.Lock()
         self._run_id = str(ULID.from_bytes(os.urandom(16)))
         retrier = self._retrier = Retrier(stop, self.meter, self._heartbeats.wait_here)
         self._tables = FollowedTables(clients.dynamodb, StreamRows(clients.dynamodb, settings.state.table, retrier))
@@ -300,7 +301,8 @@ class Worker:
         # By table: a stream that takes another's place has the same sources.
         stream = self._by_table[shard.table]
         processor = ShardProcessor(shard, stream.sources, self._keys, stream.start, self._neighbours)
-        self._processors[shard] = processor
+        with self._processors_guard:
+            self._processors[shard] = processor
         self._timer.add(shard, processor)
         return processor
 
@@ -314,8 +316,14 @@ class Worker:
         """
         halted = self._halted()
         for shard, processor in list(self._processors.items()):
-            if processor.done and shard not in halted and self._processors.pop(shard, None) is not None:
-                self.meter.forget(table=shard.table, shard=shard.shard_id)
+            if not processor.done or shard in halted:
+                continue
+            with self._processors_guard:
+                # By now the shard may be here again, with another processor.
+                if self._processors.get(shard) is not processor:
+                    continue
+                del self._processors[shard]
+            self.meter.forget(table=shard.table, shard=shard.shard_id)
 
     def _observe(self, type_: ObserverType, facts: Mapping[str, Any]) -> None:
         now = self._clock.now()
