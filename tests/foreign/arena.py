@@ -177,6 +177,11 @@ class Arena:
         found = (step for each in self.fighters if each.name.startswith(side) for step in each.steps)
         return sorted((step for step in found if not kinds or step.kind in kinds), key=lambda step: step.at)
 
+    def taken(self, lock: str) -> list[int]:
+        """Return the fences a counter took, in the order of the table: a fighter may be frozen before it can tell."""
+        row = self.client.get_item(TableName=self.counters, Key={"key": {"S": lock}}, ConsistentRead=True)
+        return [int(fence["N"]) for fence in row.get("Item", {}).get("taken", {}).get("L", [])]
+
     def overlaps(self) -> list[tuple[Claim, Claim]]:
         """Return the pairs of claims that say of one lock that two held it at once; the robbed one is left out."""
         by_lock: dict[str, list[Claim]] = defaultdict(list)

@@ -30,14 +30,15 @@ def tell(step: str, lock: str, fence: int = 0) -> None:
 
 
 def counting(counters: str, lock: Lock) -> dict[str, Any]:
-    """Build the write of the counter: refused to a smaller fence than it has seen."""
+    """Build the write of the counter: refused to a smaller fence than it has seen. The row keeps their order."""
+    fence = {"N": str(lock.fence)}
     return {
         "Update": {
             "TableName": counters,
             "Key": {"key": {"S": lock.name}},
-            "UpdateExpression": "SET fence = :fence ADD writes :one",
+            "UpdateExpression": "SET fence = :fence, taken = list_append(if_not_exists(taken, :none), :these)",
             "ConditionExpression": "attribute_not_exists(fence) OR fence <= :fence",
-            "ExpressionAttributeValues": {":fence": {"N": str(lock.fence)}, ":one": {"N": "1"}},
+            "ExpressionAttributeValues": {":fence": fence, ":none": {"L": []}, ":these": {"L": [fence]}},
         }
     }
 
