@@ -29,10 +29,10 @@ BYTES_PER_CALL: Final = 15 * 1_024 * 1_024
 
 @dataclass(slots=True)
 class Report:
-    """What became of each key. What is in none of the lists was not sent."""
+    """What became of each key, in order; looked up for each entry, so no lists. What is in neither was not sent."""
 
-    written: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
+    written: dict[str, None] = field(default_factory=dict)
+    unknown: dict[str, None] = field(default_factory=dict)
     failure: LocksideError | None = None
 
 
@@ -57,15 +57,13 @@ class Batch:
     def put(self, entries: Sequence[Entry]) -> None:
         """Write all entries. Raises PartlyWrittenError unless all were written."""
         report = Report()
-        rest = list(entries)
         for chunk in chunks(entries):
             if report.failure is not None:
                 break
             self._put_chunk(chunk, report)
-            rest = rest[len(chunk) :]
         if report.failure is None:
             return
-        done = {*report.written, *report.unknown}
+        done = report.written.keys() | report.unknown.keys()
         unwritten = tuple(entry.key for entry in entries if entry.key not in done)
         raise PartlyWrittenError(
             f'table "{self._calls.table}": of {len(entries)} phrases {len(report.written)} were written, '
@@ -94,19 +92,19 @@ class Batch:
                 self._alone(entry, partial(self._writer.put, self._prefix, entry, None), report)
 
     def _landed(self, entry: Entry, known: "Known", report: Report) -> None:
-        report.written.remove(entry.key)
+        del report.written[entry.key]
         self._alone(entry, lambda: self._writer.landed(self._prefix, entry, known), report)
 
     def _alone(self, entry: Entry, write: Callable[[], None], report: Report) -> None:
         try:
             write()
         except OutcomeUnknownError as error:
-            report.unknown.append(entry.key)
+            report.unknown[entry.key] = None
             report.failure = error
         except LocksideError as error:
             report.failure = error
         else:
-            report.written.append(entry.key)
+            report.written[entry.key] = None
 
     def _send(self, entries: Sequence[Entry], placement: "Placement", report: Report) -> None:
         """Send one call until nothing of it is left over, a bounded number of times."""
@@ -131,7 +129,7 @@ class Batch:
                 return
             requests = list(answer.get("UnprocessedItems", {}).get(self._calls.table, []))
             keys = {(r["PutRequest"]["Item"][PK]["S"], r["PutRequest"]["Item"][SK]["S"]) for r in requests}
-            report.written += [entry.key for key, entry in left.items() if key not in keys]
+            report.written.update({entry.key: None for key, entry in left.items() if key not in keys})
             left = {key: entry for key, entry in left.items() if key in keys}
             if not left:
                 return
@@ -146,7 +144,7 @@ class Batch:
         with suppress(LocksideError):
             self._look(list(left), versions)
         for key, entry in left.items():
-            (report.written if versions.get(key) == entry.version else report.unknown).append(entry.key)
+            (report.written if versions.get(key) == entry.version else report.unknown)[entry.key] = None
         if not report.unknown:
             report.failure = None
 
