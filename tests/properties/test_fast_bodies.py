@@ -85,7 +85,7 @@ def plain(page: Any) -> Any:
         body["ApproximateCreationDateTime"] = decode.created_ms(body, 1)
         for name in {"Keys", "OldImage", "NewImage"} & body.keys():
             body[name] = attributes.decode_image(opened(body[name]))
-        records.append(record | {"dynamodb": body})
+        records.append(dict(record) | {"dynamodb": body})
     return page | {"Records": records}
 
 

@@ -61,7 +61,7 @@ def plain_record(record: Any) -> Any:
     body["ApproximateCreationDateTime"] = decode.created_ms(body, 1)
     for name in {"Keys", "OldImage", "NewImage"} & body.keys():
         body[name] = attributes.decode_image(opened(body[name]))
-    return record | {"dynamodb": body}
+    return dict(record) | {"dynamodb": body}
 
 
 def record(**body: Any) -> dict[str, Any]:
@@ -86,6 +86,26 @@ def test_images_are_not_walked_through(reading: Reading) -> None:
     assert type(image) is LazyImage
     assert image.read() == {"b": {"B": "AAE="}}
     assert ours["Records"][0]["dynamodb"]["ApproximateCreationDateTime"] == 1.7e9
+
+
+def test_a_record_reads_like_the_map_it_stands_for(reading: Reading) -> None:
+    """What is there, and nothing of what is not; equal to what it reads like, and to itself spelt otherwise."""
+    (ours,), (theirs,) = (page["Records"] for page in reading.both(reading.answer({"Records": [record()]})))
+    assert [*ours] == [*ours.keys()]
+    assert sorted(ours) == sorted(theirs)
+    assert sorted(ours["dynamodb"]) == sorted(theirs["dynamodb"])
+    assert len(ours) == len(ours.items()) == len(ours.values()) == len(theirs)
+    assert ("eventSource" in ours, "eventName" in ours, "nobody" in ours) == (False, True, False)
+    assert (ours.get("eventSource"), ours.get("eventName"), ours.get("keys", 7)) == (None, "REMOVE", 7)
+    with pytest.raises(KeyError, match="eventSource"):
+        ours["eventSource"]
+    assert ours == dict(ours)
+    assert not ours != dict(ours)  # noqa: SIM202 - msgspec has an answer of its own to `!=`
+    spaced = json.dumps({"Records": [record()]}, indent=1).encode()
+    [again] = reading.ours.parse(reading.answer(spaced), reading.shape)["Records"]
+    assert again == ours
+    assert not again != ours  # noqa: SIM202 - as above
+    assert again != record(SequenceNumber="2")
 
 
 def test_lazy_images_are_equal_that_read_the_same() -> None:

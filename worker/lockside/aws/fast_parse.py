@@ -5,22 +5,23 @@ makes. A GetRecords answer with nothing unexpected in it is read here; whatever 
 known, goes to botocore's own parser as it came. Status, headers and request id are botocore's own work in both cases:
 it is given the same answer with an empty body.
 
-What differs from botocore's reading, and is read alike by `core.decode` and `core.attributes`: a whole creation time
-stays a number, binary stays base64 text, and an image stays text until it is asked for (`core.lazy_image`).
+What differs from botocore's reading, and is read alike by `core.decode` and `core.attributes`: a record only reads like
+a map (`core.lazy_record`), a whole creation time stays a number, binary stays base64 text, and an image stays text
+until it is asked for (`core.lazy_image`).
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import structlog
 from botocore.parsers import ResponseParserFactory
 from botocore.utils import parse_timestamp
-from msgspec import UNSET, Raw, Struct, UnsetType
-from msgspec.structs import asdict
+from msgspec import Struct
 
 from lockside.core import attributes, decode, telemetry
-from lockside.core.lazy_image import LazyImage, opened
+from lockside.core.lazy_image import opened
+from lockside.core.lazy_record import CREATED, LazyRecord
 
 if TYPE_CHECKING:
     from botocore.model import Shape
@@ -34,43 +35,18 @@ COMPONENT: Final = "response_parser_factory"
 
 OPERATION: Final = "GetRecords"
 STATUS_GOOD: Final = 200
-CREATED: Final = "ApproximateCreationDateTime"
 IMAGES: Final = ("NewImage", "OldImage")
-
-
-class Body(Struct, gc=False, forbid_unknown_fields=True):
-    """A record's `dynamodb` member."""
-
-    ApproximateCreationDateTime: int | float
-    Keys: Any = UNSET
-    NewImage: Raw | UnsetType = UNSET
-    OldImage: Raw | UnsetType = UNSET
-    SequenceNumber: str | UnsetType = UNSET
-    SizeBytes: int | UnsetType = UNSET
-    StreamViewType: str | UnsetType = UNSET
-
-
-class Record(Struct, gc=False, forbid_unknown_fields=True):
-    """One record."""
-
-    dynamodb: Body
-    eventID: str | UnsetType = UNSET
-    eventName: str | UnsetType = UNSET
-    eventVersion: str | UnsetType = UNSET
-    eventSource: str | UnsetType = UNSET
-    awsRegion: str | UnsetType = UNSET
-    userIdentity: Any = UNSET
 
 
 class Page(Struct, gc=False, forbid_unknown_fields=True):
     """An answer. A closed shard's last page may spell its missing iterator as null."""
 
-    Records: list[Record]
+    Records: list[LazyRecord]
     NextShardIterator: str | None = None
 
 
 _READ: Final = msgspec.json.Decoder(Page).decode
-_READ_RECORDS: Final = msgspec.json.Decoder(list[Record]).decode
+_READ_RECORDS: Final = msgspec.json.Decoder(list[LazyRecord]).decode
 
 SAMPLE: Final = (
     b'{"NextShardIterator":"next","Records":[{"awsRegion":"us-east-1","dynamodb":{"ApproximateCreationDateTime":1.7e9,'
@@ -93,46 +69,30 @@ def read_page(body: bytes) -> dict[str, Any]:
         page = _READ(body)
     except (ValueError, RecursionError):
         raise UnexpectedError from None
-    read = {"Records": [_as_map(record) for record in page.Records]}
+    read: dict[str, Any] = {"Records": _timed(page.Records)}
     return read if page.NextShardIterator is None else {**read, "NextShardIterator": page.NextShardIterator}
 
 
-def read_records(body: bytes) -> list[dict[str, Any]]:
+def read_records(body: bytes) -> Sequence[Mapping[str, Any]]:
     """Read a JSON list of records alone, as `read_page` does those of a page."""
     try:
         if not body.isascii():
             body.decode()
-        return [_as_map(record) for record in _READ_RECORDS(body)]
+        return cast("Sequence[Mapping[str, Any]]", _timed(_READ_RECORDS(body)))
     except (ValueError, RecursionError):
         raise UnexpectedError from None
 
 
-def _as_map(record: Record) -> dict[str, Any]:
-    """Return a record as botocore has it, with a fractional creation time as botocore makes of it.
+def _timed(records: list[LazyRecord]) -> list[LazyRecord]:
+    """Make of a fractional creation time what botocore makes of it.
 
     Both ways of rounding a fraction to a millisecond differ now and then, and a record's bytes may not (law 2).
     """
-    made, body = asdict(record), asdict(record.dynamodb)
-    if made["userIdentity"] is UNSET:
-        # Only removals by TTL have one.
-        del made["userIdentity"]
-    for name in IMAGES:
-        if body[name] is UNSET:
-            del body[name]
-    # Before images are wrapped: they would be asked, one by one, whether they are equal to it.
-    whole = UNSET not in body.values()
-    for name in IMAGES:
-        if name in body:
-            body[name] = LazyImage(body[name])
-    created = body[CREATED]
-    if type(created) is float and not created.is_integer():
-        body[CREATED] = _moment(created)
-    made["dynamodb"] = body if whole else _told(body)
-    return made if UNSET not in made.values() else _told(made)
-
-
-def _told(members: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not UNSET}
+    for record in records:
+        created = record.dynamodb.ApproximateCreationDateTime
+        if type(created) is float and not created.is_integer():
+            record.dynamodb.ApproximateCreationDateTime = _moment(created)
+    return records
 
 
 def _moment(seconds: Any) -> Any:
@@ -216,4 +176,4 @@ def _plain(parsed: Mapping[str, Any]) -> dict[str, Any]:
 def _plain_record(record: Mapping[str, Any]) -> dict[str, Any]:
     body = record["dynamodb"]
     items = {name: attributes.decode_image(opened(body[name])) for name in ("Keys", *IMAGES) if name in body}
-    return {**record, "dynamodb": {**body, CREATED: decode.created_ms(body, 1), **items}}
+    return {**dict(record), "dynamodb": {**dict(body), CREATED: decode.created_ms(body, 1), **items}}

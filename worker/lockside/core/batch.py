@@ -15,7 +15,7 @@ from lockside.core.change import Change, ShardRef
 from lockside.core.deadlines import Deadlines, Declared, Timer, TimerKey
 from lockside.core.entity import EntityKey, Keys
 from lockside.core.event import Event, Hold, Interpretation
-from lockside.core.heartbeat import RENEWED, Heartbeats, heartbeats_of
+from lockside.core.heartbeat import RENEWED, heartbeats_of
 from lockside.core.lately import Lately, Notice
 from lockside.core.now import Now
 from lockside.core.ports import Undecodable
@@ -140,11 +140,8 @@ class Reader:
         for n, (earlier, later) in enumerate(pairwise(positions)):
             if later < earlier or (later == earlier and raws[n] != raws[n + 1]):
                 raise FaultyPageError("sequence order")
-        intake = _Intake(self, memory, now, heartbeats_of(self.sources))
-        for raw, position in zip(raws, positions, strict=True):
-            if after is None or position > after:
-                intake.take(raw, position)
-                after = position
+        intake = _Intake(self, memory, now)
+        intake.take_all(raws, positions, after)
         return intake.finish()
 
 
@@ -155,25 +152,36 @@ class _Intake:
     reader: Reader
     memory: Memory
     now: Now
-    heartbeats: Heartbeats | None
     batch: Batch = field(default_factory=Batch)
     begun: set[TimerKey] = field(default_factory=set)
     doubted: set[TimerKey] = field(default_factory=set)
-    renewals: int = 0
-    renewed_ms: int | None = None
 
-    def take(self, raw: Mapping[str, Any], position: int) -> None:
-        """Take in one record."""
-        self.batch.last_position = position
-        self.batch.consumed += 1
-        if self.heartbeats is not None:
-            renewed_ms = self.heartbeats.take(raw, self.memory.deadlines, self.now)
-            if renewed_ms is not None:
-                self.renewals += 1
-                if renewed_ms != self.renewed_ms:
-                    self.renewed_ms = renewed_ms
-                    self._note_age(renewed_ms)
-                return
+    def take_all(self, raws: Sequence[Mapping[str, Any]], positions: Sequence[int], after: int | None) -> None:
+        """Take in the records behind a position: heartbeats, which most are, in here."""
+        renewal = _none if (quick := heartbeats_of(self.reader.sources)) is None else quick.take
+        deadlines, now, noted_ms = self.memory.deadlines, self.now, None
+        consumed = renewals = 0
+        last = -1 if after is None else after
+        for raw, position in zip(raws, positions, strict=True):
+            if position <= last:
+                continue
+            last = position
+            consumed += 1
+            renewed_ms = renewal(raw, deadlines, now)
+            if renewed_ms is None:
+                self._take(raw, position)
+                continue
+            renewals += 1
+            if renewed_ms != noted_ms:
+                noted_ms = renewed_ms
+                self._note_age(renewed_ms)
+        batch = self.batch
+        batch.consumed, batch.last_position = consumed, last if consumed else None
+        if renewals:
+            batch.events[RENEWED] = batch.events.get(RENEWED, 0) + renewals
+
+    def _take(self, raw: Mapping[str, Any], position: int) -> None:
+        """Take in one record the whole way."""
         first = self.reader.sources[0]
         schema, precision_ms = first.key_schema, first.recipe.precision_ms
         try:
@@ -201,8 +209,6 @@ class _Intake:
 
     def finish(self) -> Batch:
         """Return the batch, without live entries that began and ended in it."""
-        if self.renewals:
-            self.batch.events[RENEWED] = self.batch.events.get(RENEWED, 0) + self.renewals
         for entity in self.begun:
             if entity in self.batch.live and self.batch.live[entity].hold is None:
                 del self.batch.live[entity]
@@ -338,3 +344,8 @@ def _revives(lapsed: Hold, told: Interpretation) -> bool:
     if told.after is None or told.before is None or told.event is None:
         return False
     return told.after.actor == lapsed.actor and told.event.type not in BEGINNINGS
+
+
+def _none(_raw: Mapping[str, Any], _deadlines: Deadlines, _now: Now) -> int | None:
+    """Take no heartbeat quickly: each change has to be looked into."""
+    return None

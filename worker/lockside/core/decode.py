@@ -13,6 +13,7 @@ from lockside.core.attributes import Image
 from lockside.core.change import Change, Operation, ShardRef
 from lockside.core.entity import EntityKey, KeySchema, entity_key
 from lockside.core.lazy_image import opened
+from lockside.core.lazy_record import LazyRecord
 from lockside.errors import FaultyPageError, WireFaultError
 
 SEQUENCE_DIGITS_MAX: Final = 40
@@ -56,8 +57,11 @@ def decode_record(raw: Mapping[str, Any], shard: ShardRef, schema: KeySchema, pr
 def sequence_number(raw: object) -> int:
     """Read the sequence number, or raise FaultyPageError: without it a record has no place."""
     # By exact type first: asking an abstract class is most of the cost, and every record comes through here.
-    body = raw.get("dynamodb") if type(raw) is dict or isinstance(raw, Mapping) else None
-    value = body.get("SequenceNumber") if type(body) is dict or isinstance(body, Mapping) else None
+    if type(raw) is LazyRecord:
+        value: object = raw.dynamodb.SequenceNumber
+    else:
+        body = raw.get("dynamodb") if type(raw) is dict or isinstance(raw, Mapping) else None
+        value = body.get("SequenceNumber") if type(body) is dict or isinstance(body, Mapping) else None
     if (
         not isinstance(value, str)
         or not 0 < len(value) <= SEQUENCE_DIGITS_MAX
@@ -69,7 +73,11 @@ def sequence_number(raw: object) -> int:
 
 def created_ms(body: Mapping[str, Any], precision_ms: int) -> int:
     """Read the creation time, rounded down to the precision that the recipe says the backend has."""
-    value = body.get("ApproximateCreationDateTime")
+    return moment_ms(body.get("ApproximateCreationDateTime"), precision_ms)
+
+
+def moment_ms(value: object, precision_ms: int) -> int:
+    """Read a creation time as it came. Raises WireFaultError."""
     match value:
         case datetime() if value.tzinfo is not None:
             # By subtraction: `timestamp` fails at the calendar's ends. Without an offset it would be the host's time.

@@ -7,19 +7,21 @@ interpret; a property test holds both ways to the same memory and the same batch
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from lockside.core import decode, held
-from lockside.core.attributes import Image
 from lockside.core.deadlines import Deadlines
 from lockside.core.event import EventType
-from lockside.core.lazy_image import opened
+from lockside.core.lazy_image import UNREADABLE, opened, read_text
+from lockside.core.lazy_record import LazyRecord
 from lockside.core.now import Now
 from lockside.core.recipe import Source
 from lockside.core.row import Beat, Pulse
 from lockside.errors import WireFaultError
 
 RENEWED: EventType = "lock.renewed"
+
+_TOLD_BY_THE_WHOLE_WAY: Final = (WireFaultError, UnicodeEncodeError, KeyError, TypeError, *UNREADABLE)
 
 
 @dataclass(slots=True)
@@ -29,42 +31,42 @@ class Heartbeats:
     source: Source
     pulses: tuple[Pulse, ...]
     # Equal to no creation time, also not to one that is missing.
-    _seconds: Any = field(default_factory=object)
+    _moment: Any = field(default_factory=object)
     _created_ms: int = -1
 
-    def take(self, raw: Mapping[str, Any], deadlines: Deadlines, now: Now) -> int | None:
+    def take(self, raw: Mapping[str, Any] | LazyRecord, deadlines: Deadlines, now: Now) -> int | None:
         """Take in a heartbeat and return its creation time; None, and nothing done, if it is not plainly one."""
-        body = raw["dynamodb"]
-        if raw.get("eventName") != "MODIFY" or type(body) is not dict:
-            return None
         try:
-            old, new = _image(body, "OldImage"), _image(body, "NewImage")
-        except WireFaultError:
-            return None
-        if old is None or new is None or (beat := self._beat(old, new)) is None:
-            return None
-        source = self.source
-        actor, version, lease_ms = beat
-        if lease_ms is None and (lease_ms := source.recipe.lease_ms) is None:
-            return None
-        try:
-            key = _packed_key(body["Keys"], source.key_schema.names)
-            created_ms = self._created(body)
+            if type(raw) is LazyRecord:
+                name, body = raw.eventName, raw.dynamodb
+                keys, created = body.Keys, body.ApproximateCreationDateTime
+                # By another name, or with an image missing, it fails here or below.
+                old, new = read_text(body.OldImage), read_text(body.NewImage)
+            else:
+                name, (keys, created, old, new) = raw["eventName"], _members(raw["dynamodb"])
+            if name != "MODIFY" or (beat := self._beat(old, new)) is None:
+                return None
+            source = self.source
+            actor, version, lease_ms = beat
+            if lease_ms is None and (lease_ms := source.recipe.lease_ms) is None:
+                return None
+            key = _packed_key(keys, source.key_schema.names)
+            created_ms = self._created(created)
             taken = deadlines.renew(source.id, key, (actor, version, lease_ms, created_ms), now)
-        except (WireFaultError, UnicodeEncodeError, KeyError, TypeError):
-            # The whole way tells what is wrong.
+        except _TOLD_BY_THE_WHOLE_WAY:
             return None
         return created_ms if taken else None
 
-    def _created(self, body: dict[str, Any]) -> int:
+    def _created(self, moment: Any) -> int:
         """Read the creation time; as a whole page may have been written in one second, once for equal ones."""
-        seconds = body["ApproximateCreationDateTime"]
-        if seconds != self._seconds or type(seconds) is not type(self._seconds):
-            self._created_ms = decode.created_ms(body, self.source.recipe.precision_ms)
-            self._seconds = seconds
+        if moment != self._moment or type(moment) is not type(self._moment):
+            self._created_ms = decode.moment_ms(moment, self.source.recipe.precision_ms)
+            self._moment = moment
         return self._created_ms
 
-    def _beat(self, old: Image, new: Image) -> Beat | None:
+    def _beat(self, old: Any, new: Any) -> Beat | None:
+        if type(old) is not dict or type(new) is not dict:
+            return None
         for pulse in self.pulses:
             if pulse.claims(new):
                 return pulse.read(old, new)
@@ -81,9 +83,10 @@ def heartbeats_of(sources: tuple[Source, ...]) -> Heartbeats | None:
     return Heartbeats(source, sound) if len(sound) == len(pulses) else None
 
 
-def _image(body: dict[str, Any], member: str) -> dict[str, Any] | None:
-    image = opened(body.get(member))
-    return image if type(image) is dict else None
+def _members(body: Mapping[str, Any]) -> tuple[Any, Any, Any, Any]:
+    """Return what a heartbeat is told by. Raises KeyError and WireFaultError."""
+    moment = body["ApproximateCreationDateTime"]
+    return body["Keys"], moment, opened(body["OldImage"]), opened(body["NewImage"])
 
 
 def _packed_key(keys: Any, names: tuple[str, ...]) -> bytes:
@@ -91,8 +94,8 @@ def _packed_key(keys: Any, names: tuple[str, ...]) -> bytes:
     parts: list[bytes] = []
     for name in names:
         wire = keys[name]
-        text = wire["S"]
-        if type(text) is not str or len(wire) != 1:
+        if len(wire) != 1:
             raise TypeError
-        parts.append(text.encode())
+        # Raises TypeError for what is no text.
+        parts.append(str.encode(wire["S"]))
     return held.pack_texts(parts)

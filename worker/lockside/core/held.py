@@ -156,7 +156,8 @@ def due(packed: bytes, recipe: Recipe) -> Due:
 
 def slot_of(packed: bytes) -> int:
     """Return a hold's place in the queue."""
-    return int(_SLOT.unpack_from(packed)[0])
+    [slot] = _SLOT.unpack_from(packed)
+    return slot  # type: ignore[no-any-return] # the format says that it is an integer
 
 
 def pack_key(key: EntityKey) -> bytes:

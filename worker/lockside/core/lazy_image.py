@@ -4,13 +4,17 @@ A page of 1,000 records read whole is megabytes of small maps, gone through agai
 one at a time, an image is warm, and gone before the next.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
 from lockside.errors import WireFaultError
 
-_READ: Final = msgspec.json.Decoder().decode
+read_text: Final[Callable[[Any], Any]] = msgspec.json.Decoder().decode
+"""Reads JSON text. Raises one of UNREADABLE for what cannot be read, TypeError for what is no text."""
+
+UNREADABLE: Final = (msgspec.DecodeError, RecursionError)
 
 
 class LazyImage:
@@ -25,8 +29,8 @@ class LazyImage:
     def read(self) -> Any:
         """Read the text, anew each time. Raises WireFaultError `image_shape` for a number that no wire value has."""
         try:
-            return _READ(self._text)
-        except (msgspec.DecodeError, RecursionError):
+            return read_text(self._text)
+        except UNREADABLE:
             raise WireFaultError("image_shape") from None
 
     @property

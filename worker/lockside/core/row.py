@@ -1,5 +1,6 @@
 """A row as a layout reads it: the few facts that decisions are made of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -91,12 +92,14 @@ Beat = tuple[str, str, int | None]
 class Pulse(Protocol):
     """Tells plain heartbeats quickly, from the images as they came. Implemented by `lockside.layouts.pulse`."""
 
-    def claims(self, image: Image) -> bool:
-        """Whether an image is a row of the layout."""
+    @property
+    def claims(self) -> Callable[[Image], bool]:
+        """What says whether an image is a row of the layout."""
         ...
 
-    def read(self, old: Image, new: Image) -> Beat | None:
-        """Read the heartbeat of a held lock, new claimed by this layout; None if it is not plainly one."""
+    @property
+    def read(self) -> Callable[[Image, Image], Beat | None]:
+        """What reads the heartbeat of a held lock, its new image claimed by this layout; None if not plainly one."""
         ...
 
 

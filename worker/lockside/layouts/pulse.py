@@ -6,6 +6,7 @@ only. What is new is read from three texts. Whatever else, or whatever needs a s
 reading decides. A property test holds both to the same answer.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,21 +25,14 @@ LEASES_MAX: Final = 1_024
 
 @dataclass(frozen=True, slots=True)
 class LockPulse:
-    """What tells a heartbeat of one lock layout.
+    """What tells a heartbeat of one lock layout. Both are asked of every record: one call each, none around it.
 
-    `beating` is None for a layout without a relative lease: a heartbeat that moves a stored deadline has flags.
+    `claims`: whether an image is a row of the layout, whatever its key. `read`: a claimed row's heartbeat, None if it
+    is not plainly one.
     """
 
-    rows: RowRule
-    beating: "Beating | None"
-
-    def claims(self, image: Image) -> bool:
-        """Whether an image is a row of the layout, whatever its key."""
-        return self.rows.fits(image)
-
-    def read(self, old: Image, new: Image) -> Beat | None:
-        """Read a claimed row's heartbeat; None if it is not plainly one."""
-        return None if self.beating is None else self.beating.read(old, new)
+    claims: Callable[[Image], bool]
+    read: Callable[[Image, Image], Beat | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +52,17 @@ class Beating:
 
     def read(self, old: Image, new: Image) -> Beat | None:
         """Read a heartbeat: owner, version and lease."""
+        was_at, is_at = old.get, new.get
+        for name in self.still:
+            if was_at(name) != is_at(name):
+                return None
         try:
             was, now, who = old[self.version], new[self.version], new[self.owner]
             before, after, owner = was["S"], now["S"], who["S"]
         except (KeyError, TypeError):
             return None
-        if before == after or not (_short(before, was) and _short(after, now) and _short(owner, who)):
+        if before == after or not (len(was) == len(now) == len(who) == 1 and _are_short(before, after, owner)):
             return None
-        was_at, is_at = old.get, new.get
-        for name in self.still:
-            if was_at(name) != is_at(name):
-                return None
         for name in self.flags:
             if repr(old.get(name)) != repr(new.get(name)):
                 return None
@@ -92,9 +86,15 @@ class Beating:
         return lease_ms
 
 
-def _short(text: Any, wire: Any) -> bool:
-    """Whether a wire value holds nothing but a short text."""
-    return type(text) is str and 0 < len(text) <= TEXT_MAX and len(wire) == 1 and (text.isascii() or _encodes(text))
+def _are_short(before: Any, after: Any, owner: Any) -> bool:
+    """Whether the members of three wire values are short texts."""
+    return (
+        type(before) is type(after) is type(owner) is str
+        and 0 < len(before) <= TEXT_MAX
+        and 0 < len(after) <= TEXT_MAX
+        and 0 < len(owner) <= TEXT_MAX
+        and ((before.isascii() and after.isascii() and owner.isascii()) or _encodes(before + after + owner))
+    )
 
 
 def _encodes(text: str) -> bool:
@@ -110,7 +110,14 @@ def pulse_of(rows: RowRule, reader: LockReader, clock: LeaseClock) -> LockPulse 
     """Work out a lock layout's pulse; None where the key has a say in which rows are the layout's."""
     if rows.asks_keys:
         return None
-    return LockPulse(rows, _beating(rows, reader) if clock == "relative" else None)
+    # A heartbeat that moves a stored deadline has flags.
+    beating = _beating(rows, reader) if clock == "relative" else None
+    return LockPulse(rows.fits, _none if beating is None else beating.read)
+
+
+def _none(_old: Image, _new: Image) -> Beat | None:
+    """Find no plain heartbeat: only a full reading can tell."""
+    return None
 
 
 def _beating(rows: RowRule, reader: LockReader) -> Beating | None:

@@ -60,7 +60,7 @@ class Spec:
     carries: tuple[tuple[str, frozenset[str]], ...]
     rows: RowRule
     reader: LockReader | SessionReader
-    pulse: LockPulse | None
+    pulse: LockPulse | None = field(compare=False)
     document: Mapping[str, Any] = field(repr=False, compare=False)
 
     @property

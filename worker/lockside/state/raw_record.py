@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgpack  # type: ignore[import-untyped]
 
 from lockside.core.lazy_image import LazyImage
+from lockside.core.lazy_record import Members
 from lockside.errors import WireFaultError
 
 DEPTH_MAX: Final = 100
@@ -60,7 +61,7 @@ def _plain(value: object, depth: int) -> Any:
             return int(value) if within else msgpack.ExtType(_INTEGER, f"{value:x}".encode())
         case datetime():
             return msgpack.ExtType(_TIME, value.isoformat().encode())
-        case dict() if all(isinstance(name, str) for name in value):
+        case dict() | Members() if all(isinstance(name, str) for name in value):
             return {name: _plain(inner, depth + 1) for name, inner in value.items()}
         case LazyImage():
             return _read(value, depth)
