@@ -1,4 +1,8 @@
-"""A flood of heartbeats: the worker as it is, against the plainest loop one would write with boto3."""
+"""A flood of heartbeats: the worker as it is, against the plainest loop one would write with boto3.
+
+A shared core may be half as fast from one second to the next. So the two take turns: after every so many pages of the
+worker's, one is read plainly, in the same process and from the same server.
+"""
 
 import gc
 import time
@@ -33,16 +37,14 @@ def measure(sizes: Sizes) -> list[Figure]:
 
 def _measure(stage: Stage, layout: str, sizes: Sizes) -> list[Figure]:
     takes = sizes.flood_locks + sizes.flood_heartbeats
-    table = f"flood-{layout}"
-    arn = create_watched(stage.clients.dynamodb, table, layout)
+    arn = create_watched(stage.clients.dynamodb, f"flood-{layout}", layout)
     content = Content(layout, ShardRef(arn, rows.shard_of(layout).shard_id), takes, sizes.flood_locks)
     with serving(content) as server:
-        # Before and after, so that a machine that slows down in between favours nobody.
-        plain_before = _plain(server, sizes.plain_heartbeats)
-        before = server.cpu_seconds()
-        ours, seconds = _ours(stage, server, content)
-        served = server.cpu_seconds() - before
-        plain = (plain_before + _plain(server, sizes.plain_heartbeats)) / 2
+        turns = _Turns(server, sizes.flood_pages_a_turn)
+        served, began = server.cpu_seconds(), time.monotonic()
+        _consume(stage, server, content, turns)
+        share = (server.cpu_seconds() - served) / (time.monotonic() - began)
+    plain, ours = turns.plain_records / turns.plain_seconds, turns.records / turns.seconds
     barred = layout in BARRED
     sense: Bar | None = "at least" if barred else None
     return [
@@ -51,40 +53,56 @@ def _measure(stage: Stage, layout: str, sizes: Sizes) -> list[Figure]:
         Figure(
             f"heartbeats, {layout}: times plain boto3", ours / plain, "times", sense, AT_LEAST_TIMES if barred else None
         ),
-        Figure(f"heartbeats, {layout}: share of the wall time the server was busy", served / seconds, "share"),
+        Figure(f"heartbeats, {layout}: share of the wall time the server was busy", share, "share"),
     ]
 
 
-def _plain(server: Canned, records: int) -> float:
-    """Read and decode, nothing else, as Python's garbage collector comes."""
-    gc.set_threshold(*GARBAGE)
-    client = boto3.client("dynamodbstreams", endpoint_url=server.url)
-    decoder = TypeDeserializer()
-    done, iterator = 0, "0"
-    began = time.process_time()
-    while done < records:
-        page: Any = client.get_records(ShardIterator=iterator, Limit=rows.PAGE_RECORDS)
+class _Turns:
+    """Counts the CPU of both sides. The worker's first page, which acquires, is left out with all that comes before."""
+
+    def __init__(self, server: Canned, pages: int) -> None:
+        """Prepare; `pages` are the worker's in a turn."""
+        self.seconds = self.plain_seconds = 0.0
+        self.records = self.plain_records = 0
+        self._pages = pages
+        self._calls = 0
+        self._resumed = 0.0
+        self._client = boto3.client("dynamodbstreams", endpoint_url=server.url)
+        self._decoder = TypeDeserializer()
+        self._read(warm_up=True)
+
+    def before_call(self, **_: Any) -> None:
+        """Learn that the worker asks for its next page."""
+        if self._calls > 1:
+            self.seconds += time.process_time() - self._resumed
+            self.records += rows.PAGE_RECORDS
+        self._calls += 1
+        if self._calls % self._pages == 0:
+            self._read()
+        self._resumed = time.process_time()
+
+    def _read(self, *, warm_up: bool = False) -> None:
+        """Read and decode a page, nothing else, as Python's garbage collector comes."""
+        calm = gc.get_threshold()
+        gc.set_threshold(*GARBAGE)
+        began = time.process_time()
+        page: Any = self._client.get_records(ShardIterator="1", Limit=rows.PAGE_RECORDS)
         for record in page["Records"]:
             for member in ("Keys", "OldImage", "NewImage"):
-                _ = {name: decoder.deserialize(wire) for name, wire in record["dynamodb"].get(member, {}).items()}
-        done += len(page["Records"])
-        iterator = page.get("NextShardIterator", "")
-        if not iterator:
-            break
-    return done / (time.process_time() - began)
+                _ = {n: self._decoder.deserialize(wire) for n, wire in record["dynamodb"].get(member, {}).items()}
+        if not warm_up:
+            self.plain_seconds += time.process_time() - began
+            self.plain_records += len(page["Records"])
+        gc.set_threshold(*calm)
 
 
-def _ours(stage: Stage, server: Canned, content: Content) -> tuple[float, float]:
+def _consume(stage: Stage, server: Canned, content: Content, turns: _Turns) -> None:
     """Let a whole worker drain the shard: engine, processor, live index, head, checkpoints, logs and metrics."""
     source = rows.source_of(content.layout)
     stream = Stream(content.shard.table, content.shard.stream_arn, "TRIM_HORIZON", (source,))
     keys = keys_file.load(stage.settings.keys.file)
     clients = stage.streams_from(server.url)
-    times: list[tuple[float, float]] = []
-    # From the second call on, when what comes before a flood is done: start, genesis, the first page's acquisitions.
-    clients.streams.meta.events.register(
-        "before-call.dynamodb-streams.GetRecords", lambda **_: times.append((time.process_time(), time.monotonic()))
-    )
+    clients.streams.meta.events.register("before-call.dynamodb-streams.GetRecords", turns.before_call)
     worker = Worker(stage.settings, clients, keys, [stream], stop=Event(), clock=SystemClock())
     garbage.calm()
     try:
@@ -92,8 +110,5 @@ def _ours(stage: Stage, server: Canned, content: Content) -> tuple[float, float]
     finally:
         worker.close()
     consumed = worker.meter.total("records")
-    takes = content.takes
-    if consumed != takes:
-        raise RuntimeError(f"{consumed} of {takes} records were consumed")
-    (cpu_from, wall_from), (cpu_to, wall_to) = times[1], times[-1]
-    return (len(times) - 2) * rows.PAGE_RECORDS / (cpu_to - cpu_from), wall_to - wall_from
+    if consumed != content.takes:
+        raise RuntimeError(f"{consumed} of {content.takes} records were consumed")

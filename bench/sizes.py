@@ -10,7 +10,7 @@ class Sizes:
 
     flood_locks: int
     flood_heartbeats: int
-    plain_heartbeats: int
+    flood_pages_a_turn: int
     written: int
     unit_changes: int
     slow_changes: int
@@ -28,7 +28,7 @@ class Sizes:
 FULL: Final = Sizes(
     flood_locks=500,
     flood_heartbeats=200_000,
-    plain_heartbeats=20_000,
+    flood_pages_a_turn=10,
     written=10_000,
     unit_changes=2_000,
     slow_changes=60,
@@ -45,7 +45,7 @@ FULL: Final = Sizes(
 QUICK: Final = Sizes(
     flood_locks=100,
     flood_heartbeats=4_000,
-    plain_heartbeats=2_000,
+    flood_pages_a_turn=2,
     written=500,
     unit_changes=100,
     slow_changes=10,
