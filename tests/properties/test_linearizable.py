@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 from random import Random
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lockside.core.linearizable import Answer, Operation, Value, explain
@@ -40,6 +40,8 @@ def simulated(chance: Random, number: int, *, unknown: float = 0.0) -> list[Oper
 
 
 @given(st.integers(0, 10**9), st.integers(1, 120), st.floats(0, 0.3))
+# A swap of unknown outcome over what another of unknown outcome wrote, of which only the last was read.
+@example(718, 64, 0.25)
 def test_what_a_register_really_did_is_explained(seed: int, number: int, unknown: float) -> None:
     """Whatever overlapped, and whatever answers were lost."""
     assert explain(simulated(Random(seed), number, unknown=unknown)).answer is Answer.EXPLAINED  # noqa: S311

@@ -177,8 +177,11 @@ def test_a_change_during_the_test_wins() -> None:
     book.observe("src", KEY, replace(LOCK, version="2", created_ms=CREATED_MS + 5_000), RECIPE, now)
     book.settle(timer, declared=True)
     book.put_off(timer, now.mono_ms + 60_000)
-    assert book.next_deadline() == now.mono_ms + 4_000
     assert book.declared("src", KEY) is None
+    assert book.due(later(now, 3_999), caught_up=True, limit=9) == []
+    assert book.next_deadline() == now.mono_ms + 4_000
+    [again] = book.due(later(now, 4_000), caught_up=True, limit=9)
+    assert again.hold.version == "2"
 
 
 def test_put_off_tests_again() -> None:

@@ -136,7 +136,7 @@ class Reader:
         that of the record before it: it could only be passed over, or stand in the log out of its place. The same
         number may only come again with the same record.
         """
-        positions = [decode.sequence_number(raw) for raw in raws]
+        positions = decode.sequence_numbers(raws)
         for n, (earlier, later) in enumerate(pairwise(positions)):
             if later < earlier or (later == earlier and raws[n] != raws[n + 1]):
                 raise FaultyPageError("sequence order")

@@ -156,8 +156,7 @@ class Deadlines:
         if self._put_off or self._held_back:
             self._put_off.pop(entity, None)
             self._held_back.discard(entity)
-        _actor, _version, lease_ms, created_ms = renewal
-        early_ms = instants.leased_early_ms(lease_ms, created_ms, self._recipes[number][1], now)
+        early_ms = instants.leased_early_ms(renewal[2], renewal[3], self._recipes[number][1], now)
         self._queue.bring_forward(slot, early_ms)
         return True
 
@@ -170,8 +169,11 @@ class Deadlines:
         return self._declared.get(self._entity(source_id, key))
 
     def next_deadline(self) -> int | None:
-        """Return when the next deadline may be tested, in monotonic milliseconds."""
-        self._settle_queue()
+        """Return before when no deadline may be tested, in monotonic milliseconds.
+
+        What stands first may have been put off since: `due` finds that out when its time has come, once for all the
+        renewals until then. To find it out after each batch would be a walk through all that the batch renewed.
+        """
         return self._queue.first_ms()
 
     def due(self, now: Now, *, caught_up: bool, limit: int) -> list[Timer]:
@@ -182,7 +184,8 @@ class Deadlines:
         """
         ready: list[tuple[Timer, int]] = []
         while len(ready) < limit:
-            at_ms = self.next_deadline()
+            self._settle_queue(now.mono_ms)
+            at_ms = self._queue.first_ms()
             if at_ms is None or at_ms > now.mono_ms:
                 break
             slot, entity = self._queue.pop()
@@ -286,9 +289,9 @@ class Deadlines:
         until_ms = self._put_off.get(entity)
         return timer if until_ms is None else replace(timer, due_ms=until_ms, early_ms=until_ms)
 
-    def _settle_queue(self) -> None:
-        """Put back what was renewed since it entered the queue, until the first entry stands where it belongs."""
-        while (at_ms := self._queue.first_ms()) is not None:
+    def _settle_queue(self, until_ms: int) -> None:
+        """Put back what surfaces until then and was renewed since it entered, until one stands where it belongs."""
+        while (at_ms := self._queue.first_ms()) is not None and at_ms <= until_ms:
             wanted_ms = self._wanted_ms(self._queue.first())
             if wanted_ms <= at_ms:
                 return

@@ -3,7 +3,7 @@
 Read alike: the GetRecords shape as boto3 parses it or as JSON, a Lambda event's record, and KCL's JSON.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -69,6 +69,21 @@ def sequence_number(raw: object) -> int:
     ):
         raise FaultyPageError("sequence number")
     return int(value)
+
+
+def sequence_numbers(raws: Sequence[object]) -> list[int]:
+    """Read the sequence numbers of a batch; as `sequence_number` does, and all at once where they are plain texts."""
+    try:
+        texts = [raw.dynamodb.SequenceNumber for raw in raws]  # type: ignore[attr-defined] # or it is caught
+        joined = "".join(texts)
+    except (AttributeError, TypeError):
+        return [sequence_number(raw) for raw in raws]
+    lengths = {*map(len, texts)}
+    if not (
+        joined.isascii() and joined.isdigit() and lengths and min(lengths) > 0 and max(lengths) <= SEQUENCE_DIGITS_MAX
+    ):
+        return [sequence_number(raw) for raw in raws]
+    return [*map(int, texts)]
 
 
 def created_ms(body: Mapping[str, Any], precision_ms: int) -> int:

@@ -151,14 +151,10 @@ def _listed(operations: Sequence[Operation]) -> _Entry:
 def _needed(operations: Sequence[Operation]) -> list[Operation]:
     """Narrow writes of unknown outcome down, as each of them would go with everything after it.
 
-    One whose value was read took effect before that read ended. One that nobody read, where nobody was refused after
-    it, may as well never have been.
+    One whose value was seen took effect before that. One that nobody saw, where nobody was refused after it, may as
+    well never have been.
     """
-    ends: dict[Value, int] = {}
-    for each in operations:
-        sees = each.value if each.kind == "read" else each.expected if each.kind == "swap" else None
-        if sees is not None and each.end is not None:
-            ends[sees] = min(each.end, ends.get(sees, NEVER))
+    ends = _seen(operations)
     refusals = [each.end for each in operations if each.kind == "refused" and each.end is not None]
     last_refusal = max(refusals, default=-1)
     left: list[Operation] = []
@@ -171,3 +167,22 @@ def _needed(operations: Sequence[Operation]) -> list[Operation]:
         elif each.start <= last_refusal:
             left.append(each)
     return left
+
+
+def _seen(operations: Sequence[Operation]) -> dict[Value, int]:
+    """Return until when the value of a write was seen at the latest: by a read, or by a swap that took effect."""
+    ends: dict[Value, int] = {}
+    # Where the outcome of a swap is not known, it took effect if what it wrote was seen; and so on, back from there.
+    swaps = [each for each in operations if each.kind == "swap" and each.end is None]
+    fresh = [
+        (each.value if each.kind == "read" else each.expected, each.end)
+        for each in operations
+        if each.kind in {"read", "swap"} and each.end is not None
+    ]
+    while fresh:
+        for value, end in fresh:
+            if value is not None:
+                ends[value] = min(end, ends.get(value, NEVER))
+        fresh = [(each.expected, ends[each.value]) for each in swaps if each.value in ends]
+        swaps = [each for each in swaps if each.value not in ends]
+    return ends

@@ -7,7 +7,7 @@ reading decides. A property test holds both to the same answer.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from lockside.core.attributes import Image
@@ -48,42 +48,54 @@ class Beating:
     version: str
     lease: Lease | None
     release: Release
-    _leases: dict[tuple[str, str], int] = field(default_factory=dict, compare=False)
 
-    def read(self, old: Image, new: Image) -> Beat | None:
-        """Read a heartbeat: owner, version and lease."""
-        was_at, is_at = old.get, new.get
-        for name in self.still:
-            if was_at(name) != is_at(name):
-                return None
-        try:
-            was, now, who = old[self.version], new[self.version], new[self.owner]
-            before, after, owner = was["S"], now["S"], who["S"]
-        except (KeyError, TypeError):
-            return None
-        if before == after or not (len(was) == len(now) == len(who) == 1 and _are_short(before, after, owner)):
-            return None
-        for name in self.flags:
-            if repr(old.get(name)) != repr(new.get(name)):
-                return None
-        lease_ms = None
-        if self.lease is not None and (lease_ms := self._lease(self.lease, new)) is None:
-            return None
-        return None if self.release.holds(new, lease_ms, []) else (owner, after, lease_ms)
+    def reader(self) -> Callable[[Image, Image], Beat | None]:
+        """Make what reads a heartbeat: owner, version and lease. What it looks up is bound beforehand, once."""
+        still, flags, version_at, owner_at, release = self.still, self.flags, self.version, self.owner, self.release
+        lease_of = None if self.lease is None else _lease_reader(self.lease)
+        mark = release.attr if release.rule == "exists" else None
+        asks = release.rule not in {"exists", "none"}
 
-    def _lease(self, lease: Lease, new: Image) -> int | None:
-        wire = new.get(lease.field.attr)
-        if type(wire) is not dict or len(wire) != 1:
-            return None
-        [spelled] = wire.items()
-        if type(spelled[1]) is not str:
-            return None
-        lease_ms = self._leases.get(spelled)
-        if lease_ms is None and (lease_ms := lease.read(new, [])) is not None:
-            if len(self._leases) >= LEASES_MAX:
-                self._leases.clear()
-            self._leases[spelled] = lease_ms
+        def read(old: Image, new: Image) -> Beat | None:
+            was_at, is_at = old.get, new.get
+            for name in still:
+                if was_at(name) != is_at(name):
+                    return None
+            try:
+                was, now, who = old[version_at], new[version_at], new[owner_at]
+                before, after, owner = was["S"], now["S"], who["S"]
+                if before == after or not (len(was) == len(now) == len(who) == 1 and _are_short(before, after, owner)):
+                    return None
+                lease_ms = None
+                if lease_of is not None and (lease_ms := lease_of(new)) is None:
+                    return None
+            except (KeyError, TypeError, ValueError, AttributeError):
+                return None
+            for name in flags:
+                if repr(was_at(name)) != repr(is_at(name)):
+                    return None
+            if mark in new or (asks and release.holds(new, lease_ms, [])):
+                return None
+            return owner, after, lease_ms
+
+        return read
+
+
+def _lease_reader(lease: Lease) -> Callable[[Image], int | None]:
+    """Make what reads a lease, each spelling once; it raises what a wire value of no legal shape leads to."""
+    attr = lease.field.attr
+    known: dict[tuple[str, str], int] = {}
+
+    def read(new: Image) -> int | None:
+        [spelled] = new[attr].items()
+        lease_ms = known.get(spelled)
+        if lease_ms is None and type(spelled[1]) is str and (lease_ms := lease.read(new, [])) is not None:
+            if len(known) >= LEASES_MAX:
+                known.clear()
+            known[spelled] = lease_ms
         return lease_ms
+
+    return read
 
 
 def _are_short(before: Any, after: Any, owner: Any) -> bool:
@@ -112,7 +124,7 @@ def pulse_of(rows: RowRule, reader: LockReader, clock: LeaseClock) -> LockPulse 
         return None
     # A heartbeat that moves a stored deadline has flags.
     beating = _beating(rows, reader) if clock == "relative" else None
-    return LockPulse(rows.fits, _none if beating is None else beating.read)
+    return LockPulse(rows.fits, _none if beating is None else beating.reader())
 
 
 def _none(_old: Image, _new: Image) -> Beat | None:
