@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lockside.emulators.emulator import Emulator
-from lockside.errors import SetupError
+from lockside.errors import LimitError, SetupError
 from lockside.stores import tables
 from tests.fakes.dynamodb import service_error
 from tests.fakes.faults import FaultyClient
@@ -45,3 +45,12 @@ def test_ttl_that_stays_off_is_told(desk: StoreDesk) -> None:
     watched.fail("update_time_to_live", already)
     with pytest.raises(SetupError):
         tables.create(watched.client, tables.session_table(desk.sessions))
+
+
+@pytest.mark.parametrize("name", ["t1", "orders/eu", "x" * 256])
+def test_a_name_that_no_table_can_have_is_refused_before_it_is_sent(desk: StoreDesk, name: str) -> None:
+    """DynamoDB's refusal is that of a table with another key schema, which would be told."""
+    watched = FaultyClient(desk.client)
+    with pytest.raises(LimitError, match="3 to 255 characters"):
+        tables.create(watched.client, tables.phrase_table(name))
+    assert watched.calls == []

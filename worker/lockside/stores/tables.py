@@ -1,5 +1,6 @@
 """The stores' tables, as data, and their creation. Streams are on from the start, so that a worker misses nothing."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -7,7 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lockside.aws.retrying import error_code
 from lockside.aws.tables import PK, SK, TableDefinition
-from lockside.errors import NotFoundOutError, SetupError
+from lockside.errors import LimitError, NotFoundOutError, SetupError
 from lockside.stores.calls import Calls, refusal
 from lockside.stores.lock_row import FENCE_KEY
 from lockside.stores.machine import System
@@ -20,6 +21,8 @@ EXPIRES: Final = "expires"
 EXPIRING: Final = frozenset({"ENABLED", "ENABLING"})
 POLL_SECONDS: Final = 1
 POLLS_MAX: Final = 120
+NAME: Final = re.compile(r"[A-Za-z0-9_.-]{3,255}")
+"""What DynamoDB takes for a table's name (Developer Guide, naming rules)."""
 
 
 def fence_table_name(lock_table: str) -> str:
@@ -48,8 +51,14 @@ def session_table(name: str) -> TableDefinition:
 def create(client: "DynamoDBClient", definition: TableDefinition) -> None:
     """Create a table and wait, within a bound, until it is active; leave one that is there with the same key.
 
-    Raises SetupError for one with another key, NotFoundOutError when it does not become active.
+    Raises LimitError for a name that no table can have, SetupError for a table with another key, NotFoundOutError when
+    it does not become active.
     """
+    if NAME.fullmatch(definition.name) is None:
+        raise LimitError(
+            f'table "{definition.name}": DynamoDB takes names of 3 to 255 characters, of a-z, A-Z, 0-9, "_", "-" and '
+            '"."; choose another'
+        )
     try:
         Calls(definition.name, System()).read(lambda: _created(client, definition))
         waiter = client.get_waiter("table_exists")
